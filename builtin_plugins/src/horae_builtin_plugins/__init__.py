@@ -1,0 +1,1 @@
+"""The schedule kinds that come with horae: a plugin like any other."""

@@ -1,0 +1,32 @@
+"""horae: scheduled events whose types come from plugins that come and go while the host runs.
+
+``Host`` is the way in; ``horae_hookspecs`` is what plugins import.
+"""
+
+from horae.clock import SettableClock as SettableClock
+from horae.clock import SystemClock as SystemClock
+from horae.errors import EventNotFound as EventNotFound
+from horae.errors import HostError as HostError
+from horae.errors import HostNameTaken as HostNameTaken
+from horae.errors import HostNotRunning as HostNotRunning
+from horae.errors import InvalidArguments as InvalidArguments
+from horae.errors import KeyTaken as KeyTaken
+from horae.errors import PluginBusy as PluginBusy
+from horae.errors import PluginError as PluginError
+from horae.errors import PluginLoadFailed as PluginLoadFailed
+from horae.errors import PluginNotFound as PluginNotFound
+from horae.errors import SettingsError as SettingsError
+from horae.errors import StoreBusy as StoreBusy
+from horae.errors import StoreCorrupt as StoreCorrupt
+from horae.errors import StoreError as StoreError
+from horae.errors import StoreFull as StoreFull
+from horae.errors import StoreTooNew as StoreTooNew
+from horae.errors import StoreUnsupported as StoreUnsupported
+from horae.errors import TypeTaken as TypeTaken
+from horae.errors import UnknownEventType as UnknownEventType
+from horae.errors import UnknownSchedule as UnknownSchedule
+from horae.errors import WaitTimeout as WaitTimeout
+from horae.host import Host as Host
+from horae.settings import Settings as Settings
+
+__all__ = [name for name in dir() if name[0].isupper()]

@@ -1,0 +1,206 @@
+"""The errors of the host; each message says what happened, where, and what to do next.
+
+HostError
+├── SettingsError         a setting or store URL that makes no sense
+├── UnknownEventType      no plugin provides, or ever provided, the type
+├── InvalidArguments      arguments that do not fit the type; lists every mismatch
+├── UnknownSchedule       a schedule in no form that a loaded schedule kind reads
+├── KeyTaken              the key belongs to an event that is not over
+├── EventNotFound         no event has this id
+├── WaitTimeout           what was waited for did not happen in time
+├── HostNotRunning        only a started host can do this
+├── HostNameTaken         a living host already has this name
+├── StoreError
+│   ├── StoreFull         the disk, or its quota, is full; nothing was lost
+│   ├── StoreBusy         another process held the database for too long
+│   ├── StoreCorrupt      the file is damaged or no database; it is never recreated
+│   ├── StoreTooNew       a newer horae wrote it
+│   └── StoreUnsupported  this SQLite, or this file system, cannot keep the promises
+└── PluginError
+    ├── PluginNotFound    no installed distribution has this entry point
+    ├── PluginLoadFailed  the plugin failed in a named phase; nothing of it was left behind
+    │   └── TypeTaken     another plugin owns the type
+    └── PluginBusy        runs were still under way at the deadline; nothing was changed
+"""
+
+import traceback
+from collections.abc import Sequence
+from typing import Final
+
+from horae_hookspecs import HoraeError
+
+MAX_TEXT: Final = 16 * 1024
+"""How much of a traceback is kept, from its end."""
+
+
+def describe(error: BaseException) -> str:
+    """An exception as text, with its traceback: what is kept of a plugin's error, since the
+    object itself would hold the frames it went through, and they the plugin's code.
+    """
+    text = "".join(traceback.format_exception(error)).rstrip()
+    return text if len(text) <= MAX_TEXT else "[...]" + text[-MAX_TEXT:]
+
+
+class HostError(HoraeError):
+    """The root of the errors that the host raises."""
+
+
+class SettingsError(HostError):
+    """A setting or a store URL makes no sense."""
+
+
+class UnknownEventType(HostError):
+    """No plugin that this store has ever seen provides the type."""
+
+    def __init__(self, event_type: str, *, nearest: str | None, hint: str = "") -> None:
+        guess = f" Did you mean {nearest!r}?{hint}" if nearest else ""
+        super().__init__(
+            f"No plugin provides event type {event_type!r}, and none ever has on this store."
+            f"{guess} Load its plugin (horae plugin list shows what is installed), or pass "
+            "allow_unknown=True to store the event until one provides it."
+        )
+        self.event_type = event_type
+        self.nearest = nearest
+
+
+class InvalidArguments(HostError):
+    """The arguments do not fit the event type; ``errors`` has one text with a path for each."""
+
+    def __init__(self, event_type: str, errors: Sequence[str]) -> None:
+        listed = "".join(f"\n  - {error}" for error in errors)
+        super().__init__(f"The arguments do not fit event type {event_type!r}:{listed}")
+        self.event_type = event_type
+        self.errors = tuple(errors)
+
+
+class UnknownSchedule(HostError):
+    """No loaded schedule kind reads what was given as a schedule."""
+
+    def __init__(self, value: object, kinds: Sequence[str]) -> None:
+        super().__init__(
+            f"{value!r} is no schedule that a loaded kind ({', '.join(kinds) or 'none'}) reads. "
+            "Try 'every 5m', 'cron 0 9 * * mon-fri', 'at 2026-12-24T18:00+01:00' or 'in 10m'."
+        )
+        self.value = value
+
+
+class KeyTaken(HostError):
+    """The key belongs to an event of the same origin that is not over."""
+
+    def __init__(self, key: str, origin: str | None, event_id: int) -> None:
+        super().__init__(
+            f"Key {key!r} (origin {origin!r}) belongs to event {event_id}, which is not over. "
+            "Cancel that one first, or schedule with on_conflict='keep' to leave it in place."
+        )
+        self.key = key
+        self.origin = origin
+        self.event_id = event_id
+
+
+class EventNotFound(HostError):
+    """No event has this id; ids are never reused, so it was never given or is past retention."""
+
+    def __init__(self, event_id: int) -> None:
+        super().__init__(f"There is no event {event_id}. horae event list shows those there are.")
+        self.event_id = event_id
+
+
+class WaitTimeout(HostError, TimeoutError):
+    """What was waited for did not happen in time."""
+
+
+class HostNotRunning(HostError):
+    """Only a started host can do this."""
+
+
+class HostNameTaken(HostError):
+    """A living host already has this name; names key desired state, so they must differ."""
+
+    def __init__(self, name: str, pid: int) -> None:
+        super().__init__(
+            f"A living host (process {pid}) is already called {name!r}. Stop it, or give this one "
+            "another name: Settings(name=...) or horae serve --name."
+        )
+        self.name = name
+        self.pid = pid
+
+
+class StoreError(HostError):
+    """The store cannot do what was asked."""
+
+
+class StoreFull(StoreError):
+    """The disk, or its quota, is full. Nothing was stored, nothing lost; free space and retry."""
+
+
+class StoreBusy(StoreError):
+    """Another process held the database for longer than the busy timeout; retry."""
+
+
+class StoreCorrupt(StoreError):
+    """The file is damaged or no database. horae never recreates it: restore it from a backup."""
+
+
+class StoreTooNew(StoreError):
+    """A newer horae wrote this store."""
+
+    def __init__(self, where: str, found: int, known: int) -> None:
+        super().__init__(
+            f"{where} has schema {found}; this horae knows schemas up to {known}. "
+            "Upgrade it: python -m pip install --upgrade horae"
+        )
+        self.found = found
+        self.known = known
+
+
+class StoreUnsupported(StoreError):
+    """This SQLite library, or this file system, cannot keep the promises of the store."""
+
+
+class PluginError(HostError):
+    """A plugin cannot be found, loaded, unloaded or upgraded."""
+
+    def __init__(self, message: str, *, plugin: str) -> None:
+        super().__init__(message)
+        self.plugin = plugin
+
+
+class PluginNotFound(PluginError):
+    """No installed distribution has an entry point of this name in the group ``horae``."""
+
+    def __init__(self, plugin: str, known: Sequence[str], nearest: str | None) -> None:
+        guess = f" Did you mean {nearest!r}?" if nearest else ""
+        super().__init__(
+            f"No installed distribution provides a plugin {plugin!r} (entry point group 'horae')."
+            f"{guess} Installed: {', '.join(known) or 'none'}. Install it with pip into this "
+            "environment and load it again; the host need not be restarted.",
+            plugin=plugin,
+        )
+        self.known = tuple(known)
+
+
+class PluginLoadFailed(PluginError):
+    """The plugin failed in ``phase``; everything it had done until then was taken back."""
+
+    def __init__(self, plugin: str, phase: str, detail: str) -> None:
+        super().__init__(f"Plugin {plugin!r} failed at {phase}: {detail}", plugin=plugin)
+        self.phase = phase
+        self.detail = detail
+
+
+class TypeTaken(PluginLoadFailed):
+    """Another loaded plugin owns what this one wants to register."""
+
+    def __init__(self, plugin: str, what: str, name: str, owner: str) -> None:
+        super().__init__(
+            plugin,
+            "publish",
+            f"{what} {name!r} belongs to plugin {owner!r}, and {plugin!r} wants it too. "
+            f"Unload {owner!r} first, or rename it in one of the two.",
+        )
+        self.name = name
+        self.owner = owner
+
+
+class PluginBusy(PluginError):
+    """Runs of the plugin were still under way at the deadline, so nothing was changed."""

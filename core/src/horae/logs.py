@@ -1,0 +1,36 @@
+"""How the ``horae`` command logs. An application that embeds a host keeps its own configuration."""
+
+import logging
+import sys
+
+import structlog
+
+
+def configure(*, verbose: bool = False) -> None:
+    """Readable lines on a terminal, JSON lines elsewhere, both on standard error."""
+    interactive = sys.stderr.isatty()
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer()
+        if interactive
+        else structlog.processors.JSONRenderer(ensure_ascii=False)
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.StackInfoRenderer(),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.DEBUG if verbose else logging.INFO
+        ),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def get() -> structlog.typing.FilteringBoundLogger:
+    """The logger of the host's own modules."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("horae")
+    return logger

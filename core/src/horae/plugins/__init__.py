@@ -1,0 +1,1 @@
+"""Plugins coming and going: discover, load, publish; withdraw, drain, purge. Knows no engine."""

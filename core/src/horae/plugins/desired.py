@@ -1,0 +1,107 @@
+"""Desired state: which plugins this host shall have, as the store says, and what came of it.
+
+A command writes a request and waits; a host carries out what is open and writes its answer. A
+host that starts again loads what it had. The store is the only wire between the two.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import attrs
+
+from horae import logs
+from horae.errors import HostError, PluginLoadFailed
+from horae.plugins.discovery import discover
+from horae.plugins.lifecycle import Lifecycle
+from horae.stores.base import PluginRow, Store
+from horae_hookspecs import PluginInfo, PluginState
+
+Verdict = Mapping[str, Any] | None
+
+
+class Desired:
+    """Keeps one host's plugins as the store wants them."""
+
+    def __init__(
+        self, store: Store, lifecycle: Lifecycle, host: Callable[[], str], drain: float
+    ) -> None:
+        self._store = store
+        self._lifecycle = lifecycle
+        self._host = host
+        self._drain = drain
+
+    def restore(self, *, autoload: bool) -> None:
+        """Load what is wanted; a plugin that fails is reported, and stops nobody else."""
+        wanted = {row.plugin: row for row in self._rows() if row.desired == "loaded"}
+        if autoload:
+            unwanted = {row.plugin for row in self._rows() if row.desired == "unloaded"}
+            for name in discover():
+                if name not in unwanted and not self._lifecycle.is_builtin(name):
+                    wanted.setdefault(name, PluginRow(host=self._host(), plugin=name))
+        for row in wanted.values():
+            self._answer(row, self._step("load", self._drain))
+
+    def reconcile(self) -> None:
+        """Carry out the requests that came since the last call, and answer each."""
+        for row in self._rows():
+            if row.requested > row.done:
+                drain = self._drain if row.drain is None else row.drain
+                self._answer(row, self._step(row.action, drain))
+
+    def _step(self, action: str, drain: float) -> Callable[[str], Verdict]:
+        def step(name: str) -> Verdict:
+            if action == "unload":
+                return attrs.asdict(self._lifecycle.unload(name, drain))
+            if action == "upgrade":
+                self._lifecycle.upgrade(name, drain)
+            else:
+                self._lifecycle.load(name)
+            return None
+
+        return step
+
+    def _answer(self, row: PluginRow, step: Callable[[str], Verdict]) -> None:
+        report, problem = None, None
+        try:
+            report = step(row.plugin)
+        except HostError as error:
+            problem = str(error)
+            if not isinstance(error, PluginLoadFailed):
+                logs.get().error("plugin.request_failed", plugin=row.plugin, error=problem)
+        self._store.report_plugin(self._filled(row, report, problem))
+
+    def record(
+        self, name: str, desired: Literal["loaded", "unloaded"], report: Verdict = None
+    ) -> None:
+        """Note what the application itself did, so that a restart keeps it."""
+        row = next(
+            (row for row in self._rows() if row.plugin == name),
+            PluginRow(host=self._host(), plugin=name),
+        )
+        wanted = attrs.evolve(row, desired=desired)
+        self._store.report_plugin(self._filled(wanted, report, None))
+
+    def _filled(self, row: PluginRow, report: Verdict, problem: str | None) -> PluginRow:
+        """The row with this host's view of the plugin in it."""
+        infos = {info.name: info for info in self._lifecycle.plugins()}
+        info = infos.get(row.plugin) or PluginInfo(
+            name=row.plugin,
+            distribution=row.distribution,
+            version=row.version,
+            state=PluginState.FAILED if problem else row.state,
+        )
+        return attrs.evolve(
+            row,
+            done=row.requested,
+            state=info.state,
+            reason=problem or info.reason,
+            distribution=info.distribution,
+            version=info.version,
+            generation=info.generation,
+            event_types=info.event_types,
+            report=report,
+            ok=problem is None,
+        )
+
+    def _rows(self) -> list[PluginRow]:
+        return self._store.plugin_rows(self._host())

@@ -1,0 +1,67 @@
+"""Whether unloaded code is really gone.
+
+A module object usually dies while its functions, and through them everything, live on; so each
+class and function that the plugin defined is watched with a weak reference of its own.
+"""
+
+import gc
+import weakref
+from collections.abc import Iterable
+from types import FrameType, FunctionType, ModuleType
+from typing import Any, Final
+
+MAX_HOLDERS: Final = 10
+DEPTH: Final = 6
+
+
+class Probes:
+    """Weak references on all that some modules define."""
+
+    def __init__(self, modules: Iterable[ModuleType]) -> None:
+        self._probes = [
+            (f"{kind.__name__} {value.__module__}.{value.__qualname__}", weakref.ref(value))
+            for module in list(modules)
+            for value, kind in _defined(module)
+        ]
+
+    def survivors(self) -> list[tuple[str, Any]]:
+        """What is still alive after a collection, by name."""
+        gc.collect()
+        return [(name, value) for name, probe in self._probes if (value := probe()) is not None]
+
+    def holders(self) -> tuple[str, ...]:
+        """One line for each survivor: what it is and a chain of what holds it. None: all gone."""
+        survivors = self.survivors()
+        own = {id(value) for _, value in survivors} | {id(survivors), id(self._probes)}
+        lines = [f"{name} <- {_chain(value, own)}" for name, value in survivors[:MAX_HOLDERS]]
+        survivors.clear()
+        return tuple(lines)
+
+
+def _defined(module: ModuleType) -> Iterable[tuple[Any, type]]:
+    for value in list(vars(module).values()):
+        if isinstance(value, (FunctionType, type)) and value.__module__ == module.__name__:
+            yield value, type if isinstance(value, type) else FunctionType
+
+
+def _chain(start: Any, passed: set[int]) -> str:
+    """From ``start`` outwards, breadth first, to the first module that holds it."""
+    seen = set(passed)
+    layer: list[tuple[Any, str]] = [(start, "")]
+    fallback = "nothing that the garbage collector can see"
+    for _ in range(DEPTH):
+        wider: list[tuple[Any, str]] = []
+        seen |= {id(layer), id(wider)}
+        for value, path in layer:
+            for referrer in gc.get_referrers(value):
+                if id(referrer) in seen or isinstance(referrer, FrameType):
+                    continue
+                seen.add(id(referrer))
+                name = referrer.get("__name__") if isinstance(referrer, dict) else None
+                if isinstance(name, str) and "__spec__" in referrer:
+                    return f"{path}module {name}"
+                wider.append((referrer, f"{path}{type(referrer).__name__} <- "))
+        if wider:
+            fallback = wider[0][1].removesuffix(" <- ")
+        layer = wider
+    return fallback

@@ -1,0 +1,415 @@
+"""The life of a plugin, from top to bottom: discover, load, publish ... withdraw, drain, purge.
+
+All structural changes happen one at a time, under one lock. A load that fails anywhere takes back
+what it did; an unload goes on whatever the plugin raises and tells what is left. Errors of a
+plugin are kept as text: an exception object would hold its frames, and they its code.
+"""
+
+import difflib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, Final
+
+import attrs
+
+from horae import logs
+from horae.clock import Clock
+from horae.errors import PluginBusy, PluginError, PluginLoadFailed, PluginNotFound, TypeTaken
+from horae.plugins import loader, modules
+from horae.plugins.activation import Activation
+from horae.plugins.discovery import BUILTIN_DISTRIBUTION, Candidate, discover
+from horae.plugins.leaks import Probes
+from horae.registry import Contribution, Drained, Generation, Registry
+from horae.stores.base import CatalogueEntry, Store
+from horae_hookspecs import HostView, PluginInfo, PluginState, UnloadReport
+
+Drain = Callable[[Generation, float, str], Drained]
+"""Lets the runs of a withdrawn generation come to their end; the engine does it."""
+
+MAX_REASON: Final = 2000
+
+
+@attrs.define(eq=False)
+class Loaded:
+    """A plugin in memory, and all that is needed to take it out again."""
+
+    info: PluginInfo
+    generation: Generation
+    files: frozenset[str]
+    top: str
+    owns_modules: bool
+    plugin: Any = None
+    contribution: Contribution | None = None
+    activation: Activation | None = None
+
+    def modules(self) -> dict[str, ModuleType]:
+        """The loaded modules that belong to it; none for an application's own plugin."""
+        return modules.owned(self.files, self.top) if self.owns_modules else {}
+
+
+class Lifecycle:
+    """Loads, upgrades and unloads the plugins of one host."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        clock: Clock,
+        host: HostView,
+        settings: Mapping[str, Mapping[str, Any]],
+        drain: Drain,
+        announce: Callable[[PluginInfo], None],
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._clock = clock
+        self._host = host
+        self._settings = settings
+        self._drain = drain
+        self._announce = announce
+        self._manager = loader.new_manager()
+        self._loaded: dict[str, Loaded] = {}
+        self._infos: dict[str, PluginInfo] = {}
+        self._generations: dict[str, int] = {}
+        self._changing = threading.RLock()
+
+    # -- what there is
+
+    def plugins(self) -> list[PluginInfo]:
+        """Every plugin that this host has dealt with, as it stands now."""
+        return [self._infos[name] for name in sorted(self._infos)]
+
+    def is_builtin(self, name: str) -> bool:
+        """Whether the plugin came with horae itself."""
+        info = self._infos.get(name)
+        return info is not None and info.distribution == BUILTIN_DISTRIBUTION
+
+    def load_builtins(self) -> None:
+        """Load what came with horae; they are found like any other plugin."""
+        for candidate in discover().values():
+            if candidate.distribution == BUILTIN_DISTRIBUTION:
+                self.load(candidate.name)
+
+    # -- coming
+
+    def load(self, name_or_plugin: str | object) -> PluginInfo:
+        """Load a plugin by its entry point's name, or a module or object already imported.
+
+        Raises PluginNotFound, or PluginLoadFailed with the phase; then nothing of it is left.
+        """
+        with self._changing:
+            loaded = self._prepare(name_or_plugin)
+            active = self._loaded.get(loaded.info.name)
+            if active is not None:
+                return active.info
+            return self._bring_up(loaded)
+
+    def _prepare(self, name_or_plugin: str | object) -> Loaded:
+        if isinstance(name_or_plugin, str):
+            active = self._loaded.get(name_or_plugin)
+            return active or self._from_candidate(_find(name_or_plugin))
+        top = loader.module_of(name_or_plugin)
+        name = getattr(name_or_plugin, "__name__", type(name_or_plugin).__name__)
+        return self._new(name, None, None, plugin=name_or_plugin, top=top)
+
+    def _from_candidate(self, candidate: Candidate) -> Loaded:
+        loaded = self._new(
+            candidate.name, candidate.distribution, candidate.version, top=candidate.module
+        )
+        loaded.files, loaded.owns_modules = candidate.files, True
+        return loaded
+
+    def _new(
+        self, name: str, distribution: str | None, version: str | None, **parts: Any
+    ) -> Loaded:
+        number = self._generations.get(name, 0) + 1
+        return Loaded(
+            info=PluginInfo(
+                name=name,
+                distribution=distribution,
+                version=version,
+                state=PluginState.DISCOVERED,
+                generation=number,
+                host=self._host.name,
+            ),
+            generation=Generation(name, number, distribution, version),
+            files=frozenset(),
+            owns_modules=False,
+            **parts,
+        )
+
+    def _bring_up(self, loaded: Loaded) -> PluginInfo:
+        name, started = loaded.info.name, time.monotonic()
+        self._generations[name] = loaded.generation.number
+        failure = self._try_phases(loaded)
+        if failure is not None:
+            self._take_down(loaded)
+            self._set(loaded.info, PluginState.FAILED, _cut(str(failure)))
+            raise failure
+        self._loaded[name] = loaded
+        types = tuple(sorted(loaded.contribution.types)) if loaded.contribution else ()
+        info = attrs.evolve(loaded.info, event_types=types)
+        loaded.info = self._set(info, PluginState.ACTIVE, None, seconds=time.monotonic() - started)
+        return loaded.info
+
+    def _try_phases(self, loaded: Loaded) -> PluginLoadFailed | None:
+        """Go through the phases; the first failure ends it."""
+        phases: dict[str, Callable[[Loaded], None]] = {
+            "import": self._import,
+            "registration": self._register,
+            "collection": self._collect,
+            "activation": self._activate,
+            "publish": self._publish,
+        }
+        failures = (self._try(phase, step, loaded) for phase, step in phases.items())
+        return next(filter(None, failures), None)
+
+    def _try(
+        self, phase: str, step: Callable[[Loaded], None], loaded: Loaded
+    ) -> PluginLoadFailed | None:
+        """Take one step; its failure as an error without a traceback into the plugin."""
+        try:
+            step(loaded)
+        except KeyboardInterrupt:
+            self._take_down(loaded)
+            raise
+        except TypeTaken as error:
+            return error.with_traceback(None)
+        except loader.Refused as error:
+            return PluginLoadFailed(loaded.info.name, phase, str(error))
+        except BaseException as error:
+            detail = f"{type(error).__name__}: {error}" if str(error) else repr(error)
+            return PluginLoadFailed(loaded.info.name, phase, detail)
+        return None
+
+    def _import(self, loaded: Loaded) -> None:
+        if loaded.plugin is None:
+            loaded.plugin = loader.import_plugin(_find(loaded.info.name))
+
+    def _register(self, loaded: Loaded) -> None:
+        name = f"{loaded.info.name}#{loaded.generation.number}"
+        loader.register(self._manager, loaded.plugin, name)
+
+    def _collect(self, loaded: Loaded) -> None:
+        seeds = loader.seed_hooks(loaded.plugin)
+        if seeds:
+            seeds[0]()
+        loaded.contribution = loader.collect(
+            self._manager, loaded.plugin, loaded.generation, loaded.modules()
+        )
+
+    def _activate(self, loaded: Loaded) -> None:
+        settings = self._settings.get(loaded.info.name, {})
+        loaded.activation = Activation(loaded.generation, self._host, settings)
+        assert loaded.contribution is not None
+        for executor in loaded.contribution.executors.values():
+            executor.start()
+            loaded.activation.undo(executor.stop)
+        self._call(loaded, "horae_activate")
+
+    def _publish(self, loaded: Loaded) -> None:
+        assert loaded.contribution is not None
+        now = self._clock.micros()
+        # The registry first: it refuses a type that another plugin owns. Until the catalogue has
+        # a new type too, no other process can schedule it; after a crash between the two, the
+        # next start publishes both again.
+        self._registry.publish(loaded.contribution)
+        self._store.publish(
+            [
+                CatalogueEntry(
+                    entry.event_type,
+                    entry.job.version,
+                    loaded.info.name,
+                    loaded.info.distribution,
+                    loaded.info.version,
+                    now,
+                    None,
+                )
+                for entry in loaded.contribution.types.values()
+            ]
+        )
+
+    # -- going
+
+    def unload(self, name: str, drain: float, *, include_builtin: bool = False) -> UnloadReport:
+        """Withdraw a plugin, let its runs end, take its code out, and tell what became of it.
+
+        Pending events of its types are not touched: they wait. ``drain`` is in seconds. Raises
+        PluginError when no such plugin is loaded.
+        """
+        with self._changing:
+            loaded = self._loaded.get(name)
+            if loaded is None:
+                raise PluginError(
+                    f"Plugin {name!r} is not loaded here, so there is nothing to unload. Loaded: "
+                    f"{', '.join(sorted(self._loaded)) or 'none'}.",
+                    plugin=name,
+                )
+            if self.is_builtin(name) and not include_builtin:
+                raise PluginError(
+                    f"Plugin {name!r} came with horae; without it no event could be scheduled.",
+                    plugin=name,
+                )
+            return self._unload(loaded, drain)
+
+    def _unload(self, loaded: Loaded, drain: float) -> UnloadReport:
+        started = time.monotonic()
+        self._registry.withdraw(loaded.generation)
+        self._set(loaded.info, PluginState.DRAINING, None)
+        reason = f"plugin {loaded.info.name} was unloaded before the run came to its end"
+        drained = self._drain(loaded.generation, drain, reason)
+        self._withdraw_from_catalogue(loaded)
+        del self._loaded[loaded.info.name]
+        info = loaded.info
+        probes = Probes(loaded.modules().values())
+        errors = self._take_down(loaded)
+        holders = probes.holders()
+        self._set(
+            info,
+            PluginState.UNLOADED,
+            "; ".join(errors) or None,
+            seconds=time.monotonic() - started,
+        )
+        return UnloadReport(
+            plugin=info.name,
+            finished=drained.finished,
+            returned=drained.returned,
+            abandoned=drained.abandoned,
+            collected=not holders,
+            holders=holders,
+            errors=tuple(errors),
+        )
+
+    def _withdraw_from_catalogue(self, loaded: Loaded) -> None:
+        """A type's absence begins when the last living host withdraws it."""
+        mine = loaded.contribution.types if loaded.contribution else ()
+        elsewhere = {
+            event_type
+            for host in self._store.hosts()
+            if host.name != self._host.name
+            for event_type in host.event_types
+        }
+        self._store.withdraw(sorted(set(mine) - elsewhere), self._clock.micros())
+
+    def _take_down(self, loaded: Loaded) -> list[str]:
+        """Undo whatever of the phases was done, last first; the plugin's errors as text."""
+        errors = []
+        own = loaded.modules()
+        if loaded.contribution is not None:
+            self._registry.withdraw(loaded.generation)
+        if loaded.activation is not None:
+            errors += _guarded(lambda: self._call(loaded, "horae_deactivate"))
+            errors += loaded.activation.close()
+        seeds = loaded.contribution is not None and loader.seed_hooks(loaded.plugin)
+        if seeds:
+            errors += _guarded(seeds[1])
+        if loaded.plugin is not None and self._manager.is_registered(loaded.plugin):
+            self._manager.unregister(loaded.plugin)
+        loaded.plugin = loaded.contribution = loaded.activation = None
+        modules.purge(own)
+        for error in errors:
+            logs.get().error("plugin.unload_error", plugin=loaded.info.name, error=error)
+        return errors
+
+    def _call(self, loaded: Loaded, hook: str) -> None:
+        loader.call(self._manager, loaded.plugin, hook, context=loaded.activation)
+
+    # -- upgrading
+
+    def upgrade(self, name: str, drain: float) -> PluginInfo:
+        """Replace a loaded plugin by what is on disk now, or leave everything as it was.
+
+        Raises PluginBusy when runs were still under way after ``drain`` seconds, and
+        PluginLoadFailed when the new code does not load; either way the old code goes on.
+        """
+        with self._changing:
+            old = self._loaded.get(name)
+            if old is None:
+                return self.load(name)
+            if not old.owns_modules:
+                raise PluginError(
+                    f"Plugin {name!r} belongs to the application itself; reload it there.",
+                    plugin=name,
+                )
+            new = self._from_candidate(_find(name))
+            assert old.contribution is not None
+            with self._parked(old, drain) as kept:
+                self._bring_up(new)
+                kept.clear()
+            self._take_down(old)
+            return new.info
+
+    @contextmanager
+    def _parked(self, old: Loaded, drain: float) -> Iterator[dict[str, ModuleType]]:
+        """Take the old code out of the way for the new; on any error, put it back to work.
+
+        Its events wait meanwhile. Whoever has succeeded clears what is kept.
+        """
+        assert old.contribution is not None
+        contribution, own = old.contribution, old.modules()
+        self._registry.withdraw(old.generation)
+        try:
+            self._drain_or_refuse(old, drain)
+            modules.purge(own)
+            yield own
+        finally:
+            if own:
+                modules.restore(own)
+                self._registry.publish(contribution)
+                failed = self._infos[old.info.name].reason
+                self._infos[old.info.name] = attrs.evolve(
+                    old.info, reason=failed and f"still {old.info.version}, for {failed}"
+                )
+
+    def _drain_or_refuse(self, old: Loaded, drain: float) -> None:
+        if not old.generation.wait_idle(drain):
+            raise PluginBusy(
+                f"Runs of plugin {old.info.name!r} were still under way after {drain:g} s, so "
+                "nothing was changed. Give it more time (drain=...), or unload and load it.",
+                plugin=old.info.name,
+            )
+
+    # -- telling
+
+    def _set(
+        self, info: PluginInfo, state: PluginState, reason: str | None, **details: object
+    ) -> PluginInfo:
+        """Every change of state passes here: noted, logged and told to the observers."""
+        info = attrs.evolve(info, state=state, reason=reason)
+        self._infos[info.name] = info
+        level = logs.get().error if state is PluginState.FAILED else logs.get().info
+        level(
+            f"plugin.{state}",
+            plugin=info.name,
+            version=info.version,
+            generation=info.generation,
+            reason=reason,
+            **details,
+        )
+        self._announce(info)
+        return info
+
+
+def _find(name: str) -> Candidate:
+    found = discover()
+    if name in found:
+        return found[name]
+    near = difflib.get_close_matches(name, list(found), n=1)
+    raise PluginNotFound(name, sorted(found), near[0] if near else None)
+
+
+def _guarded(action: Callable[[], object]) -> list[str]:
+    try:
+        action()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return [f"{type(error).__name__}: {error}"]
+    return []
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_REASON else text[:MAX_REASON] + "..."

@@ -1,0 +1,200 @@
+"""From a candidate to a contribution: import, check, collect. Publishes nothing.
+
+Each function is one phase and raises ``Refused`` or whatever the plugin raises; the lifecycle
+takes back what was done until then.
+"""
+
+import contextvars
+import difflib
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from horae.payloads import JobType
+from horae.plugins.discovery import Candidate
+from horae.registry import Contribution, Entry, Generation, Observer
+from horae_hookspecs import Executor, Registration, Schedule, ScheduledEventRegistryWrapper, specs
+from horae_hookspecs._markers import PROJECT
+from horae_hookspecs.registration import IMPLICIT_WRAPPER
+
+WRAPPED = "horae_run"
+OBSERVED = (
+    WRAPPED,
+    "horae_event_scheduled",
+    "horae_run_started",
+    "horae_run_finished",
+    "horae_event_missed",
+    "horae_type_waiting",
+    "horae_plugin_changed",
+)
+
+
+class Refused(Exception):
+    """The plugin does what horae does not accept; the text says what, and how to mend it."""
+
+
+def new_manager() -> pluggy.PluginManager:
+    """A pluggy manager that knows the hooks of horae."""
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(specs)
+    return manager
+
+
+def import_plugin(candidate: Candidate) -> Any:
+    """Import the object that the entry point names, in a context that goes with it."""
+    if candidate.rivals:
+        raise Refused(
+            f"distributions {candidate.distribution} and {', '.join(candidate.rivals)} all have an "
+            f"entry point {candidate.name!r}; uninstall all but one"
+        )
+    target: Any = contextvars.copy_context().run(importlib.import_module, candidate.module)
+    attributes = candidate.value.partition(":")[2].partition("[")[0].strip()
+    for attribute in filter(None, attributes.split(".")):
+        target = getattr(target, attribute)
+    return target
+
+
+def register(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
+    """Register with pluggy, after checks that pluggy makes too late or for all plugins at once."""
+    if manager.get_name(plugin) is not None:
+        raise Refused("the same module is loaded already, under another name")
+    known = [hook for hook in vars(specs) if hook.startswith("horae_")]
+    for attribute in dir(plugin):
+        options = manager.parse_hookimpl_opts(plugin, attribute)
+        if options is None:
+            continue
+        hook = options.get("specname") or attribute
+        if hook not in known and not options.get("optionalhook"):
+            near = difflib.get_close_matches(hook, known, n=1)
+            guess = f"; did you mean {near[0]}?" if near else ""
+            raise Refused(f"there is no hook {hook}{guess} Known: {', '.join(known)}")
+        wrapper = bool(options.get("wrapper") or options.get("hookwrapper"))
+        if wrapper != (hook == WRAPPED):
+            form = "@hookimpl(wrapper=True)" if hook == WRAPPED else "a plain @hookimpl"
+            raise Refused(f"{hook} must be {form}")
+    try:
+        manager.register(plugin, name)
+    except pluggy.PluginValidationError as error:
+        # The error object holds the plugin, so only its text may leave this frame.
+        raise Refused(str(error)) from None
+
+
+def call(
+    manager: pluggy.PluginManager, plugin: object, hook: str, **arguments: object
+) -> list[Any]:
+    """Call this plugin's own implementations of a hook; whatever they raise comes through."""
+    return [observer(arguments) for observer in _implementations(manager, plugin, hook, "")]
+
+
+def _implementations(
+    manager: pluggy.PluginManager, plugin: object, hook: str, name: str
+) -> list[Observer]:
+    return [
+        Observer(name, implementation.function, tuple(implementation.argnames))
+        for implementation in getattr(manager.hook, hook).get_hookimpls()
+        if implementation.plugin is plugin
+    ]
+
+
+def seed_hooks(plugin: object) -> tuple[Callable[[], object], Callable[[], object]] | None:
+    """The module-level ``load`` and ``unload`` of a plugin that brings no hooks."""
+    load, unload = getattr(plugin, "load", None), getattr(plugin, "unload", None)
+    return (load, unload) if callable(load) and callable(unload) else None
+
+
+def collect(
+    manager: pluggy.PluginManager,
+    plugin: object,
+    generation: Generation,
+    modules: Mapping[str, ModuleType],
+) -> Contribution:
+    """Ask the plugin for all that it contributes, and check it."""
+    wrappers = _wrappers(manager, plugin, modules)
+    return Contribution(
+        generation,
+        types=_types(wrappers, generation),
+        kinds=_kinds(call(manager, plugin, "horae_schedule_kinds")),
+        executors=_executors(call(manager, plugin, "horae_executors")),
+        observers={
+            hook: tuple(found)
+            for hook in OBSERVED
+            if (found := _implementations(manager, plugin, hook, generation.plugin))
+        },
+    )
+
+
+def _wrappers(
+    manager: pluggy.PluginManager, plugin: object, modules: Mapping[str, ModuleType]
+) -> list[ScheduledEventRegistryWrapper]:
+    """Those that the hook returned, those offered by ``load()``, and the implicit ones."""
+    offered: list[object] = []
+    for result in call(manager, plugin, "horae_event_types"):
+        offered += result if isinstance(result, Iterable) else [result]
+    if seed_hooks(plugin):
+        values = vars(plugin).values() if hasattr(plugin, "__dict__") else ()
+        offered += [v for v in values if isinstance(v, ScheduledEventRegistryWrapper) and v.loaded]
+    mine = [*modules.values(), *([plugin] if isinstance(plugin, ModuleType) else [])]
+    offered += [m.__dict__[IMPLICIT_WRAPPER] for m in mine if IMPLICIT_WRAPPER in m.__dict__]
+    wrappers: list[ScheduledEventRegistryWrapper] = []
+    for wrapper in offered:
+        if not isinstance(wrapper, ScheduledEventRegistryWrapper):
+            raise Refused(
+                f"horae_event_types returned {type(wrapper).__name__}; return a "
+                "ScheduledEventRegistryWrapper or a list of them"
+            )
+        if not any(wrapper is other for other in wrappers):
+            wrappers.append(wrapper)
+    return wrappers
+
+
+def _types(
+    wrappers: Iterable[ScheduledEventRegistryWrapper], generation: Generation
+) -> dict[str, Entry]:
+    types: dict[str, Entry] = {}
+    for wrapper in wrappers:
+        for registration in wrapper.registrations:
+            if registration.event_type in types:
+                raise Refused(f"event type {registration.event_type!r} is registered twice")
+            types[registration.event_type] = make_entry(registration, generation)
+    return types
+
+
+def make_entry(registration: Registration, generation: Generation) -> Entry:
+    """The loaded form of one registration."""
+    job = JobType(registration)
+    if registration.policy.executor == "async" and not job.is_async:
+        raise Refused(
+            f"event type {registration.event_type!r} asks for the async executor, but its run is "
+            "no 'async def'"
+        )
+    return Entry(registration.event_type, job, registration.policy, generation)
+
+
+def _kinds(results: Iterable[Any]) -> dict[str, type[Schedule]]:
+    kinds: dict[str, type[Schedule]] = {}
+    for kind in (kind for result in results for kind in result):
+        if not (isinstance(kind, type) and issubclass(kind, Schedule)):
+            raise Refused(f"horae_schedule_kinds returned {kind!r}, which is no Schedule class")
+        if not isinstance(getattr(kind, "kind", None), str):
+            raise Refused(f"schedule class {kind.__qualname__} has no text in its 'kind'")
+        kinds[kind.kind] = kind
+    return kinds
+
+
+def _executors(results: Iterable[Any]) -> dict[str, Executor]:
+    executors: dict[str, Executor] = {}
+    for name, executor in (item for result in results for item in dict(result).items()):
+        if not isinstance(executor, Executor):
+            raise Refused(f"horae_executors gave {executor!r} as {name!r}, which is no Executor")
+        executors[name] = executor
+    return executors
+
+
+def module_of(plugin: object) -> str:
+    """The top-level name that an application's own plugin lives under."""
+    name = plugin.__name__ if isinstance(plugin, ModuleType) else type(plugin).__module__
+    return name if name in sys.modules else type(plugin).__module__

@@ -1,0 +1,247 @@
+"""What a host can do with plugins: the part of its face that the plugin floor owns."""
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, Literal
+
+import attrs
+
+from horae import logs
+from horae.clock import Clock, from_micros
+from horae.errors import HostNotRunning, TypeTaken, WaitTimeout
+from horae.plugins import provenance
+from horae.plugins.desired import Desired
+from horae.plugins.discovery import discover
+from horae.plugins.lifecycle import Lifecycle
+from horae.plugins.loader import make_entry
+from horae.registry import Contribution, Generation, Registry
+from horae.settings import Settings
+from horae.stores.base import CatalogueEntry, HostRecord, PluginRow, Store
+from horae_hookspecs import (
+    EventTypeInfo,
+    PluginInfo,
+    PluginState,
+    ScheduledEventRegistryWrapper,
+    UnloadReport,
+    WaitingType,
+)
+
+APPLICATION: Final = "application"
+"""The plugin name of the types that an application registers on its host itself."""
+
+
+class PluginOperations:
+    """Load, unload, upgrade and look at plugins, and tell what waits for one."""
+
+    settings: Settings
+    store: Store
+    clock: Clock
+    registry: Registry
+    _lifecycle: Lifecycle
+    _desired: Desired
+    _application: ScheduledEventRegistryWrapper
+    _application_generation: Generation
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What keys the desired state; stable over restarts."""
+
+    @property
+    @abstractmethod
+    def _on_record(self) -> bool:
+        """Whether this host is started: what it does with plugins is kept over a restart."""
+
+    @abstractmethod
+    def hosts(self) -> list[HostRecord]:
+        """The living hosts; this one as it is now."""
+
+    def load_plugin(self, name_or_module: str | object) -> PluginInfo:
+        """Load a plugin: an entry point's name, or a module or object already imported.
+
+        An active plugin is left as it is. Raises PluginNotFound, or PluginLoadFailed with the
+        phase that failed; then nothing of the plugin is left behind.
+        """
+        info = self._lifecycle.load(name_or_module)
+        self._record(info, "loaded")
+        return info
+
+    def unload_plugin(self, name: str, drain: float | None = None) -> UnloadReport:
+        """Take a plugin out; its pending events wait, and none is touched.
+
+        Its runs have ``drain`` seconds to end. Raises PluginError when it is not loaded.
+        """
+        seconds = self.settings.drain if drain is None else drain
+        report = self._lifecycle.unload(name, seconds)
+        info = next(info for info in self._lifecycle.plugins() if info.name == name)
+        self._record(info, "unloaded", attrs.asdict(report))
+        self._announce_waiting(info)
+        return report
+
+    def upgrade_plugin(self, name: str, drain: float | None = None) -> PluginInfo:
+        """Replace a plugin by what pip put on disk, or leave everything as it was.
+
+        Raises PluginBusy when its runs did not end within ``drain`` seconds, PluginLoadFailed
+        when the new version does not load; the old one goes on in both cases.
+        """
+        info = self._lifecycle.upgrade(name, self.settings.drain if drain is None else drain)
+        self._record(info, "loaded")
+        return info
+
+    def plugins(self) -> list[PluginInfo]:
+        """The plugins and how they stand: on this host, or for a client on every host."""
+        if self._on_record or self._lifecycle.plugins():
+            return self._lifecycle.plugins()
+        return [_info(row) for row in self.store.plugin_rows()]
+
+    def discover(self) -> list[PluginInfo]:
+        """The plugins that are installed, loaded or not; imports nothing of them."""
+        known = {info.name: info for info in self.plugins() if info.state is PluginState.ACTIVE}
+        return [
+            known.get(candidate.name)
+            or PluginInfo(
+                name=candidate.name,
+                distribution=candidate.distribution,
+                version=candidate.version,
+                state=PluginState.DISCOVERED,
+            )
+            for candidate in discover().values()
+        ]
+
+    def event_types(self) -> list[EventTypeInfo]:
+        """Every type that any plugin ever provided on this store, and whether it is loaded."""
+        loaded = {name for host in self.hosts() for name in host.event_types}
+        return [
+            EventTypeInfo(
+                event_type=entry.event_type,
+                schema_version=entry.schema_version,
+                plugin=entry.plugin,
+                distribution=entry.distribution,
+                version=entry.version,
+                published=from_micros(entry.published),
+                withdrawn=None if entry.withdrawn is None else from_micros(entry.withdrawn),
+                loaded=entry.event_type in loaded,
+            )
+            for _, entry in sorted(self.store.catalogue().items())
+        ]
+
+    def register(self, uid: str, **policy: Any) -> Callable[[Any], Any]:
+        """A decorator for an application's own types; see ScheduledEventRegistryWrapper.register.
+
+        The type is there at once, and as long as this process. Raises RegistrationError, and
+        TypeTaken when a plugin owns it.
+        """
+        collect = self._application.register(uid, **policy)
+
+        def register(target: Any) -> Any:
+            owner = self.registry.snapshot.types.get(uid)
+            if owner is not None and owner.generation is not self._application_generation:
+                raise TypeTaken(APPLICATION, "event type", uid, owner.generation.plugin)
+            registered = collect(target)
+            self._publish_application()
+            return registered
+
+        return register
+
+    def command_plugin(
+        self,
+        action: Literal["load", "unload", "upgrade"],
+        name: str,
+        *,
+        drain: float | None = None,
+        timeout: float = 60.0,
+    ) -> Iterator[PluginRow]:
+        """Ask every running host through the store, and give each one's answer as it comes.
+
+        Raises HostNotRunning when there is none: the request is kept for the next start. Raises
+        WaitTimeout when an answer is missing after ``timeout`` seconds beyond the drain.
+        """
+        hosts = [host.name for host in self.hosts()]
+        asked = {
+            host: self.store.request_plugin(host, name, action, drain)
+            for host in hosts or [self.name]
+        }
+        if not hosts:
+            raise HostNotRunning(
+                f"No host is running on {self.store.url}. The request is kept: a host called "
+                f"{self.name!r} carries it out when it starts (horae serve)."
+            )
+        until = time.monotonic() + timeout + (self.settings.drain if drain is None else drain)
+        while asked:
+            for row in self.store.plugin_rows():
+                if row.plugin == name and row.done >= asked.get(row.host, row.done + 1):
+                    del asked[row.host]
+                    yield row
+            if asked and time.monotonic() > until:
+                raise WaitTimeout(f"No answer yet from {', '.join(asked)}; the request stays open.")
+            time.sleep(0.02)
+
+    def waiting(self) -> list[WaitingType]:
+        """The types with pending events that no living host can run: how many, since when, why,
+        and what brings the type back. Most overdue first.
+        """
+        return provenance.waiting(self.store.backlog(self.clock.micros()), self._circumstances())
+
+    def _circumstances(self) -> provenance.Circumstances:
+        return provenance.Circumstances(
+            url=self.store.url,
+            living=self.hosts(),
+            catalogue=self.store.catalogue(),
+            rows=self.store.plugin_rows(),
+            installed=frozenset(discover()),
+        )
+
+    def _announce_waiting(self, info: PluginInfo) -> None:
+        only = frozenset(info.event_types)
+        backlog = self.store.backlog(self.clock.micros())
+        for waiting in provenance.waiting(backlog, self._circumstances(), only):
+            logs.get().info(
+                "type.waiting",
+                event_type=waiting.event_type,
+                pending=waiting.pending,
+                overdue=waiting.overdue,
+                remedy=waiting.remedy,
+            )
+            self.registry.observe("horae_type_waiting", waiting=waiting)
+
+    def _record(
+        self,
+        info: PluginInfo,
+        desired: Literal["loaded", "unloaded"],
+        report: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Keep what was done over a restart; an application's own plugin cannot be loaded again
+        by its name, and what came with horae is always loaded.
+        """
+        if self._on_record and info.distribution and not self._lifecycle.is_builtin(info.name):
+            self._desired.record(info.name, desired, report)
+
+    def _publish_application(self) -> None:
+        generation = self._application_generation
+        types = {
+            registration.event_type: make_entry(registration, generation)
+            for registration in self._application.registrations
+        }
+        self.registry.publish(Contribution(generation, types=types))
+        self.store.publish(
+            [
+                CatalogueEntry(
+                    name, entry.job.version, APPLICATION, None, None, self.clock.micros(), None
+                )
+                for name, entry in types.items()
+            ]
+        )
+
+
+def _info(row: PluginRow) -> PluginInfo:
+    return PluginInfo(
+        name=row.plugin,
+        distribution=row.distribution,
+        version=row.version,
+        state=row.state,
+        reason=row.reason,
+        generation=row.generation,
+        event_types=tuple(row.event_types),
+        host=row.host,
+    )

@@ -1,0 +1,173 @@
+"""What is loaded right now: the one place where plugins and scheduling meet.
+
+The lifecycle publishes and withdraws, the engine reads. A reader takes ``registry.snapshot`` once
+and works with it; a writer makes a new one and stores it in a single attribute, so nobody ever
+sees half a plugin.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+
+from horae import logs
+from horae.errors import TypeTaken, describe
+from horae.payloads import JobType
+from horae_hookspecs import Executor, Policy, Schedule
+
+
+class Generation:
+    """One loaded incarnation of a plugin, and how many calls into its code are under way."""
+
+    def __init__(
+        self, plugin: str, number: int, distribution: str | None = None, version: str | None = None
+    ) -> None:
+        self.plugin = plugin
+        self.number = number
+        self.distribution = distribution
+        self.version = version
+        self._inflight = 0
+        self._idle = threading.Condition()
+
+    def enter(self) -> None:
+        """Count a call in. Check *afterwards* that the code is still published, then call."""
+        with self._idle:
+            self._inflight += 1
+
+    def leave(self) -> None:
+        """Count a call out."""
+        with self._idle:
+            self._inflight -= 1
+            if not self._inflight:
+                self._idle.notify_all()
+
+    def wait_idle(self, timeout: float) -> bool:
+        """Wait until no call is under way; False when ``timeout`` seconds were not enough."""
+        with self._idle:
+            return self._idle.wait_for(lambda: not self._inflight, timeout)
+
+
+@attrs.frozen
+class Drained:
+    """What became of the runs under way when a generation, or the whole host, went away."""
+
+    finished: int = 0
+    returned: int = 0
+    abandoned: int = 0
+
+
+@attrs.frozen(eq=False)
+class Entry:
+    """One loaded event type."""
+
+    event_type: str
+    job: JobType
+    policy: Policy
+    generation: Generation
+
+
+@attrs.frozen(eq=False)
+class Observer:
+    """One plugin's implementation of a hook; called with the arguments that it names."""
+
+    plugin: str
+    function: Callable[..., Any]
+    argnames: tuple[str, ...]
+
+    def __call__(self, arguments: Mapping[str, object]) -> Any:
+        """Call it; ``arguments`` are all that the hook has, by name."""
+        return self.function(*[arguments[name] for name in self.argnames])
+
+
+@attrs.frozen(eq=False)
+class Contribution:
+    """All that one generation brings; published and withdrawn as a whole."""
+
+    generation: Generation
+    types: Mapping[str, Entry] = attrs.field(factory=dict)
+    kinds: Mapping[str, type[Schedule]] = attrs.field(factory=dict)
+    executors: Mapping[str, Executor] = attrs.field(factory=dict)
+    observers: Mapping[str, tuple[Observer, ...]] = attrs.field(factory=dict)
+
+
+@attrs.frozen(eq=False)
+class Snapshot:
+    """What is loaded at one moment; never changes."""
+
+    contributions: tuple[Contribution, ...] = ()
+    types: Mapping[str, Entry] = MappingProxyType({})
+    kinds: Mapping[str, type[Schedule]] = MappingProxyType({})
+    executors: Mapping[str, Executor] = MappingProxyType({})
+    observers: Mapping[str, tuple[Observer, ...]] = MappingProxyType({})
+
+    @classmethod
+    def of(cls, contributions: tuple[Contribution, ...]) -> "Snapshot":
+        """The union of ``contributions``. Raises TypeTaken when two of them want one name."""
+        observers: dict[str, tuple[Observer, ...]] = {}
+        for contribution in contributions:
+            for hook, found in contribution.observers.items():
+                observers[hook] = observers.get(hook, ()) + found
+        return cls(
+            contributions,
+            _union(contributions, "event type", lambda c: c.types),
+            _union(contributions, "schedule kind", lambda c: c.kinds),
+            _union(contributions, "executor", lambda c: c.executors),
+            MappingProxyType(observers),
+        )
+
+
+class Registry:
+    """Holds the current snapshot; ``on_change`` is called after each swap."""
+
+    def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
+        self.snapshot = Snapshot()
+        self.on_change = on_change
+        self._writing = threading.Lock()
+
+    def publish(self, new: Contribution) -> None:
+        """Make ``new`` visible in one step, in place of what its generation had before.
+
+        Raises TypeTaken and changes nothing when another plugin owns one of its names.
+        """
+        self._swap(new.generation, new)
+
+    def withdraw(self, generation: Generation) -> None:
+        """Make all of ``generation`` invisible, in one step; harmless when it already is."""
+        self._swap(generation)
+
+    def observe(self, hook: str, **arguments: object) -> None:
+        """Tell every observer of ``hook``; one that raises is logged and stops nobody."""
+        for observer in self.snapshot.observers.get(hook, ()):
+            try:
+                observer(arguments)
+            except BaseException as error:
+                hook_failed(observer.plugin, hook, error)
+
+    def _swap(self, old: Generation, *new: Contribution) -> None:
+        with self._writing:
+            kept = tuple(c for c in self.snapshot.contributions if c.generation is not old)
+            self.snapshot = Snapshot.of(kept + new)
+        self.on_change()
+
+
+def hook_failed(plugin: str, hook: str, error: BaseException) -> None:
+    """Log what a plugin's hook raised, under the plugin's name and as text."""
+    logs.get().error("plugin.hook_failed", plugin=plugin, hook=hook, error=describe(error))
+
+
+def _union(
+    contributions: tuple[Contribution, ...],
+    what: str,
+    part: Callable[[Contribution], Mapping[str, Any]],
+) -> Mapping[str, Any]:
+    union: dict[str, Any] = {}
+    owners: dict[str, str] = {}
+    for contribution in contributions:
+        for name, value in part(contribution).items():
+            if name in union:
+                raise TypeTaken(contribution.generation.plugin, what, name, owners[name])
+            union[name] = value
+            owners[name] = contribution.generation.plugin
+    return MappingProxyType(union)

@@ -1,0 +1,1 @@
+"""Running what is due: claim, hand over, settle. Knows nothing of where types come from."""

@@ -1,0 +1,443 @@
+"""The loop: settle what ended, claim what is due, hand it over, wait.
+
+One thread runs it. A run is in one of three places, and moving it between them is one atomic
+operation, so whoever moves it owns it: queued (handed to an executor, not begun), running, done
+(its result waits for the next settle). What is in none of them has been settled or given up, and
+whatever comes for it later is fenced.
+"""
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+import attrs
+
+from horae import logs
+from horae.clock import Clock, from_micros, to_micros
+from horae.errors import StoreCorrupt, StoreError, describe
+from horae.registry import Drained, Entry, Generation, Registry, Snapshot, hook_failed
+from horae.scheduling.executors import AsyncExecutor, InlineExecutor, ThreadExecutor
+from horae.scheduling.leases import Lease
+from horae.scheduling.recurrence import Result, load_schedule, settlement
+from horae.scheduling.runner import RunnerWork
+from horae.settings import Settings
+from horae.stores.base import Claim, Claimed, Lane, NewEvent, Provider, Store
+from horae_hookspecs import Executor, Outcome
+
+MAX_BATCH: Final = 1000
+"""The most that one turn claims ahead of the executors' capacity."""
+
+COUNT_MISSED: Final = 1000
+"""Where counting missed occurrences stops."""
+
+PAUSES: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
+"""Seconds between tries while the store refuses; the last one repeats."""
+
+
+@attrs.frozen(eq=False)
+class _Claimable:
+    """The lanes that one executor can run, as things are loaded now."""
+
+    executor: Executor
+    entries: Mapping[int, tuple[Lane, Entry]]
+    providers: Mapping[int, Provider]
+
+
+class Engine:
+    """See the module docstring; ``Desk`` in the runner is the part that runs see."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        clock: Clock,
+        settings: Settings,
+        lease: Lease,
+        plan: Callable[..., NewEvent],
+        on_foreign_change: Callable[[], None],
+    ) -> None:
+        self.store = store
+        self.registry = registry
+        self.clock = clock
+        self.failure: BaseException | None = None
+        self._settings = settings
+        self._lease = lease
+        self._plan = plan
+        self._on_foreign_change = on_foreign_change
+        self._own_executors: dict[str, Executor] = {
+            "thread": ThreadExecutor(settings.workers),
+            "async": AsyncExecutor(),
+            "inline": InlineExecutor(),
+        }
+        self._queued: dict[tuple[int, int], RunnerWork] = {}
+        self._running: dict[tuple[int, int], RunnerWork] = {}
+        self._done: deque[tuple[RunnerWork, Result]] = deque()
+        self._outstanding: Counter[Executor] = Counter()
+        self._lookahead = 0
+        self._claimable: tuple[_Claimable, ...] = ()
+        self._basis: tuple[Snapshot, Sequence[Lane]] | None = None
+        self._next_due: int | None = None
+        self._troubles = 0
+        self._closed = False
+        self._stopping = False
+        self._wake = threading.Event()
+        self._turned = threading.Condition()
+        self._turns = 0
+        self._idle = False
+        self._draining = 0
+        self._thread = threading.Thread(target=self._loop, name="horae-engine", daemon=True)
+        clock.on_change(self.wake)
+
+    # -- life
+
+    def start(self) -> None:
+        """Start the executors and the loop."""
+        for executor in self._own_executors.values():
+            executor.start()
+        self._thread.start()
+
+    def stop(self, drain: float) -> Drained:
+        """Claim nothing more, give back what has not begun, wait, abandon what is left."""
+        self._closed = True
+        drained = self._retire(lambda _: True, drain)
+        self._stopping = True
+        self.wake()
+        self._thread.join()
+        for executor in self._own_executors.values():
+            executor.stop()
+        return drained
+
+    def give_back(self) -> None:
+        """Give back at once whatever has not begun, and stop claiming; for an impatient stop."""
+        self._closed = True
+        self._return_queued(lambda _: True)
+        for work in list(self._running.values()):
+            self._abandon(work, "the host was told to stop at once")
+        self.wake()
+
+    def drain(self, generation: Generation, timeout: float, reason: str) -> Drained:
+        """Let the runs of a withdrawn generation come to their end; those that do not within
+        ``timeout`` seconds are recorded as interrupted, and their late answers are fenced.
+        """
+        return self._retire(lambda work: work.entry.generation is generation, timeout, reason)
+
+    def wake(self) -> None:
+        """Take a turn soon: something was scheduled, changed or finished."""
+        self._wake.set()
+
+    def wait(self, condition: Callable[[], Any], timeout: float | None) -> bool:
+        """Wait until ``condition`` holds at the end of a turn; False when time was up first."""
+        with self._turned:
+            return bool(self._turned.wait_for(condition, timeout))
+
+    def wait_idle(self, timeout: float | None) -> bool:
+        """Wait until a turn finds nothing due, nothing running and nothing to settle."""
+        asked = self._turns
+        self.wake()
+        # The turn under way may have looked before the caller scheduled: only the next one counts.
+        return self.wait(
+            lambda: (self._turns > asked + 1 or self._nudge()) and (self._idle or self._stopping),
+            timeout,
+        )
+
+    def _nudge(self) -> bool:
+        self.wake()
+        return self._stopping
+
+    def cancel(self, event_id: int) -> None:
+        """Tell a running job of this event that it is not wanted any more."""
+        for work in list(self._running.values()):
+            if work.event_id == event_id:
+                work.cancelled = True
+
+    # -- the desk of the runs
+
+    def begin(self, work: RunnerWork) -> bool:
+        """Popping is atomic: either the run begins, or it was given back."""
+        if self._queued.pop(work.key, None) is None:
+            return False
+        work.started = self.clock.micros()
+        timeout = work.entry.policy.timeout
+        if timeout is not None:
+            work.deadline = work.started + timeout // timedelta(microseconds=1)
+        self._running[work.key] = work
+        return True
+
+    def report(self, work: RunnerWork, result: Result) -> bool:
+        """Popping is atomic here too: the first outcome counts, a later one is fenced."""
+        if self._running.pop(work.key, None) is None:
+            logs.get().info("run.fenced", event_id=work.event_id, claim=work.claim)
+            return False
+        self._done.append((work, result))
+        # While more is queued, results gather for one larger settle.
+        if self._draining or len(self._queued) <= self._lookahead // 4:
+            self._wake.set()
+        return True
+
+    def plan(self, arguments: Mapping[str, Any]) -> NewEvent:
+        """A follow-up event of a run."""
+        return self._plan(**arguments)
+
+    # -- the loop
+
+    def _loop(self) -> None:
+        while not (self._stopping and not self._done) and self.failure is None:
+            pause = self._try_turn()
+            with self._turned:
+                self._turns += 1
+                self._turned.notify_all()
+            if pause:
+                time.sleep(pause)
+            else:
+                self._wait()
+        with self._turned:
+            self._stopping = True
+            self._turned.notify_all()
+
+    def _try_turn(self) -> float:
+        """Take a turn; the seconds to pause if the store refused it."""
+        try:
+            self._turn()
+        except StoreCorrupt as error:
+            self.failure = error
+            logs.get().critical("store.corrupt", error=str(error))
+            return 0
+        except Exception as error:
+            self._idle = False
+            self._troubles += 1
+            text = str(error) if isinstance(error, StoreError) else describe(error)
+            logs.get().error("engine.refused", error=text, kept=len(self._done))
+            if self._stopping and self._troubles > len(PAUSES):
+                self._done.clear()  # what could not be stored is rescued by the next start
+            return PAUSES[min(self._troubles, len(PAUSES)) - 1]
+        self._troubles = 0
+        return 0
+
+    def _turn(self) -> None:
+        now = self.clock.micros()
+        self._give_up_late(now)
+        done = [self._done.popleft() for _ in range(len(self._done))]
+        try:
+            with self.store.transaction():
+                fenced = self._settle(done)
+                works = self._claim(now)
+        except BaseException:
+            self._done.extendleft(reversed(done))
+            raise
+        self._lookahead = min(MAX_BATCH, max(2 * len(done), self._lookahead // 2))
+        for work, _ in done:
+            self._outstanding[self._executor(work.entry)] -= 1
+        self._announce(done, fenced)
+        for work in works:
+            self._hand_over(work)
+        due = self._next_due is not None and self._next_due <= now
+        self._idle = not (works or due or self._queued or self._running or self._done)
+
+    def _settle(self, done: Sequence[tuple[RunnerWork, Result]]) -> set[tuple[int, int]]:
+        if not done:
+            return set()
+        kinds = self.registry.snapshot.kinds
+        return self.store.settle(
+            [settlement(w.row, result, w.entry.policy.retry, kinds) for w, result in done]
+        )
+
+    def _claim(self, now: int) -> list[RunnerWork]:
+        works: list[RunnerWork] = []
+        next_due = []
+        if self._closed:
+            return works
+        for claimable in self._claimables():
+            room = claimable.executor.capacity() - self._outstanding[claimable.executor]
+            claimed = self._claim_for(claimable, now, room + self._lookahead)
+            works += [
+                RunnerWork(self, claim, *claimable.entries[claim.lane]) for claim in claimed.claims
+            ]
+            if claimed.next_due is not None and room > 0:
+                next_due.append(claimed.next_due)
+        self._next_due = min(next_due, default=None)
+        return works
+
+    def _claim_for(self, claimable: _Claimable, now: int, limit: int) -> Claimed:
+        claimed = self.store.claim(self._lease.id, claimable.providers, now, max(limit, 0))
+        if claimed is None:
+            self._lease.rejoin()
+            claimed = self.store.claim(self._lease.id, claimable.providers, now, max(limit, 0))
+        return claimed or Claimed((), None)
+
+    def _claimables(self) -> tuple[_Claimable, ...]:
+        basis = (self.registry.snapshot, self.store.lanes())
+        if self._basis is None or any(a is not b for a, b in zip(basis, self._basis, strict=True)):
+            self._claimable = self._sort_lanes(*basis)
+            self._basis = basis
+        return self._claimable
+
+    def _sort_lanes(self, snapshot: Snapshot, lanes: Sequence[Lane]) -> tuple[_Claimable, ...]:
+        """Group what can be run completely by the executor that will: type loaded, schema not
+        newer than the code, schedule kind and executor present.
+        """
+        sorted_lanes: dict[Executor, dict[int, tuple[Lane, Entry]]] = {}
+        for lane in lanes:
+            entry = snapshot.types.get(lane.event_type)
+            if entry is None or lane.schema_version > entry.job.version:
+                continue
+            executor = self._find_executor(entry, snapshot)
+            if lane.kind in snapshot.kinds and executor is not None:
+                sorted_lanes.setdefault(executor, {})[lane.id] = (lane, entry)
+        return tuple(
+            _Claimable(
+                executor,
+                entries,
+                {lane_id: _provider(entry.generation) for lane_id, (_, entry) in entries.items()},
+            )
+            for executor, entries in sorted_lanes.items()
+        )
+
+    def _find_executor(self, entry: Entry, snapshot: Snapshot) -> Executor | None:
+        name = entry.policy.executor or "thread"
+        if entry.job.is_async and name in self._own_executors:
+            name = "async"  # only a loop can await it
+        return self._own_executors.get(name) or snapshot.executors.get(name)
+
+    def _executor(self, entry: Entry) -> Executor:
+        return self._find_executor(entry, self.registry.snapshot) or self._own_executors["thread"]
+
+    def _hand_over(self, work: RunnerWork) -> None:
+        executor = self._executor(work.entry)
+        self._outstanding[executor] += 1
+        self._queued[work.key] = work
+        try:
+            executor.submit(work)
+        except BaseException as error:
+            hook_failed(work.entry.generation.plugin, "horae_executors", error)
+            self._return_queued(lambda other: other is work)
+
+    def _announce(
+        self, done: Sequence[tuple[RunnerWork, Result]], fenced: set[tuple[int, int]]
+    ) -> None:
+        observers = self.registry.snapshot.observers
+        for work, result in done:
+            if work.key in fenced:
+                logs.get().info("run.fenced", event_id=work.event_id, claim=work.claim)
+            elif "horae_run_finished" in observers:
+                filters = {"event_id": work.event_id, "claim": work.claim}
+                for run in self.store.runs(filters, 1, 0):
+                    self.registry.observe("horae_run_finished", run=run)
+            if "horae_event_missed" in observers and not work.row.attempt:
+                self._announce_missed(work.row, work.event_type, result)
+
+    def _announce_missed(self, claim: Claim, event_type: str, result: Result) -> None:
+        """Count the occurrences after the nominal one that this run stood for."""
+        if result.outcome in (Outcome.RETURNED, Outcome.INTERRUPTED):
+            return
+        schedule = load_schedule(claim.schedule, self.registry.snapshot.kinds)
+        at = schedule and schedule.next_after(from_micros(claim.occurrence))
+        first, skipped = at, 0
+        while schedule and at and to_micros(at) <= result.started and skipped < COUNT_MISSED:
+            skipped += 1
+            at = schedule.next_after(at)
+        if skipped:
+            self.registry.observe(
+                "horae_event_missed",
+                event_id=claim.event_id,
+                event_type=event_type,
+                occurrence=first,
+                skipped=skipped,
+            )
+
+    def _wait(self) -> None:
+        """Sleep until something is due or happens; look for other processes' changes meanwhile."""
+        while not self._wake.is_set():
+            timeout = self._until_next()
+            if timeout <= 0 or self._wake.wait(timeout) or self._done:
+                break
+            if self._look_around():
+                break
+        self._wake.clear()
+
+    def _until_next(self) -> float:
+        moments = [work.deadline for work in list(self._running.values()) if work.deadline]
+        if self._next_due is not None:
+            moments.append(self._next_due)
+        until = min(moments, default=None)
+        if until is None:
+            return self._settings.poll
+        return min(self._settings.poll, (until - self.clock.micros()) / 1e6)
+
+    def _look_around(self) -> bool:
+        try:
+            if not self.store.poll():
+                return False
+            if self._running:
+                for event_id in self.store.cancellations(self._lease.id):
+                    self.cancel(event_id)
+        except StoreError:
+            return True  # the turn meets the same trouble and deals with it
+        self._on_foreign_change()
+        return True
+
+    # -- giving up and giving back
+
+    def _give_up_late(self, now: int) -> None:
+        for work in list(self._running.values()):
+            if work.deadline is not None and work.deadline <= now:
+                limit = work.entry.policy.timeout
+                self._abandon(work, f"still running after its timeout of {limit}", Outcome.TIMEOUT)
+
+    def _abandon(
+        self, work: RunnerWork, reason: str, outcome: Outcome = Outcome.INTERRUPTED
+    ) -> bool:
+        """End a run without its consent: whatever it answers from now on is fenced."""
+        if self._running.pop(work.key, None) is None:
+            return False
+        work.cancelled = True
+        self._done.append((work, work.result(outcome, error=reason)))
+        try:
+            self._executor(work.entry).replace(work)
+        except BaseException as error:
+            hook_failed(work.entry.generation.plugin, "horae_executors", error)
+        return True
+
+    def _return_queued(self, chosen: Callable[[RunnerWork], bool]) -> int:
+        returned = 0
+        for key, work in list(self._queued.items()):
+            if chosen(work) and self._queued.pop(key, None) is not None:
+                self._done.append((work, work.result(Outcome.RETURNED)))
+                returned += 1
+        return returned
+
+    def _retire(
+        self,
+        chosen: Callable[[RunnerWork], bool],
+        timeout: float,
+        reason: str = "the host stopped before the run came to its end",
+    ) -> Drained:
+        self._draining += 1
+        try:
+            self._turn_over()  # a claim that was under way has been handed over after this
+            returned = self._return_queued(chosen)
+            running = [work for work in list(self._running.values()) if chosen(work)]
+            self.wake()
+            self.wait(lambda: self._ended(running), timeout)
+            abandoned = sum(self._abandon(work, reason) for work in running)
+            self._turn_over()
+        finally:
+            self._draining -= 1
+        return Drained(len(running) - abandoned, returned, abandoned)
+
+    def _ended(self, works: Sequence[RunnerWork]) -> bool:
+        return self._stopping or not any(work.key in self._running for work in works)
+
+    def _turn_over(self) -> None:
+        """Wait for the end of a turn that began after now, but not for ever for a sick store."""
+        if threading.current_thread() is self._thread or not self._thread.is_alive():
+            return
+        target = self._turns + 1
+        self.wake()
+        self.wait(lambda: self._turns > target or self._nudge(), timeout=5.0)
+
+
+def _provider(generation: Generation) -> Provider:
+    return Provider(generation.plugin, generation.version, generation.number)

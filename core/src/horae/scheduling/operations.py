@@ -1,0 +1,183 @@
+"""What a host can do with events: the part of its face that scheduling owns."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Literal
+
+from horae.clock import Clock
+from horae.errors import EventNotFound, KeyTaken, WaitTimeout
+from horae.registry import Registry
+from horae.scheduling.engine import Engine
+from horae.scheduling.requests import Planner
+from horae.settings import Settings
+from horae.stores.base import OVER, NewEvent, Store
+from horae_hookspecs import Outcome, Page, Run, ScheduledEvent, ScheduleLike, State
+
+PAGE: Final = 100
+
+
+class EventOperations:
+    """Schedule, read and control events; works on any host, started or not."""
+
+    settings: Settings
+    store: Store
+    clock: Clock
+    registry: Registry
+    _planner: Planner
+    _engine: Engine | None
+
+    def schedule(
+        self,
+        event_type: str | object,
+        arguments: Mapping[str, Any] | None = None,
+        schedule: ScheduleLike = None,
+        *,
+        key: str | None = None,
+        on_conflict: Literal["keep", "error"] = "keep",
+        resource: str | None = None,
+        origin: str | None = None,
+        description: str | None = None,
+        priority: int = 1,
+        allow_unknown: bool = False,
+    ) -> ScheduledEvent:
+        """Store an event; once this returns, it survives ``kill -9`` and power loss.
+
+        ``event_type`` is a type's name, or a job instance that brings its arguments. ``schedule``
+        is a schedule, a datetime, a timedelta from now, a text form, or None for now. ``key`` is
+        unique per origin among events that are not over: ``on_conflict="keep"`` gives the event
+        that has it, ``"error"`` raises KeyTaken. ``priority`` is 0 (first) to 3.
+
+        Raises UnknownEventType, InvalidArguments, ScheduleError, UnknownSchedule, StoreError;
+        nothing was stored then.
+        """
+        new = self._planner.plan(
+            event_type,
+            arguments,
+            schedule,
+            key=key,
+            resource=resource,
+            origin=origin,
+            description=description,
+            priority=priority,
+            allow_unknown=allow_unknown,
+        )
+        (added,) = self.store.add([new])
+        if not added.created:
+            return self._kept(new, added.id, on_conflict)
+        self._wake()
+        event = self._stored(added.id)
+        self.registry.observe("horae_event_scheduled", event=event)
+        return event
+
+    def schedule_many(self, requests: Iterable[Mapping[str, Any]]) -> list[int]:
+        """Store many events in one transaction, all or none; each a mapping of ``schedule``'s
+        arguments by name. Gives their ids, and raises what ``schedule`` raises.
+        """
+        added = self.store.add([self._planner.plan(**request) for request in requests])
+        self._wake()
+        return [one.id for one in added]
+
+    def get(self, event_id: int) -> ScheduledEvent | None:
+        """The event, or None."""
+        return self.store.get(event_id)
+
+    def events(self, *, limit: int = PAGE, after: int = 0, **filters: Any) -> Page[ScheduledEvent]:
+        """Stored events in order of their ids, a page at a time; needs no plugin.
+
+        Filters are named after the fields of ScheduledEvent; a list means any of its values. The
+        page's ``next`` is the ``after`` of the following one. TypeError for an unknown filter.
+        """
+        return self.store.events(filters, limit, after)
+
+    def runs(self, *, limit: int = PAGE, after: int = 0, **filters: Any) -> Page[Run]:
+        """Recorded runs in the order of their claims, like ``events``."""
+        return self.store.runs(filters, limit, after)
+
+    def cancel(self, event_id: int, reason: str = "") -> bool:
+        """End an event: no further occurrence. A job that runs sees ``context.cancelled``.
+
+        False when it was over already. Raises EventNotFound.
+        """
+        cancelled = self.store.cancel(event_id, reason or "cancelled", self.clock.micros())
+        if cancelled and self._engine is not None:
+            self._engine.cancel(event_id)
+        return cancelled or self._is_there(event_id)
+
+    def pause(self, event_id: int) -> bool:
+        """Keep an event from running until ``resume``; a run under way goes on. Like cancel."""
+        return self.store.pause(event_id, True) or self._is_there(event_id)
+
+    def resume(self, event_id: int) -> bool:
+        """Let a paused event run again; what came due meanwhile is late, not lost."""
+        resumed = self.store.pause(event_id, False) or self._is_there(event_id)
+        self._wake()
+        return resumed
+
+    def run_now(self, event_id: int) -> bool:
+        """Make a pending or quarantined event due now; False in any other state."""
+        moved = self.store.run_now(event_id, self.clock.micros()) or self._is_there(event_id)
+        self._wake()
+        return moved
+
+    def wait(self, event_id: int, timeout: float | None = None) -> Run | None:
+        """Wait until the event is over, or for one that recurs until an occurrence has ended.
+
+        Gives the last run; None when there was none. Raises EventNotFound, and WaitTimeout.
+        """
+        before = self.store.last_run(event_id)
+        seen = before.id if before and before.outcome else 0
+        ended: list[Run | None] = []
+
+        def has_ended() -> bool:
+            event, last = self.store.get(event_id), self.store.last_run(event_id)
+            if event is None:
+                raise EventNotFound(event_id)
+            over = event.state in (*OVER, State.QUARANTINED)
+            if over or (last and last.id > seen and _ends_an_occurrence(last)):
+                ended.append(last)
+            return bool(ended)
+
+        if not self._wait(has_ended, timeout):
+            raise WaitTimeout(f"Event {event_id} was not over after {timeout} s.")
+        return ended[0]
+
+    def overview(self) -> dict[str, dict[State, int]]:
+        """How many events there are of each type, by state."""
+        counts: dict[str, dict[State, int]] = {}
+        for (event_type, state), count in sorted(self.store.overview().items()):
+            counts.setdefault(event_type, {})[state] = count
+        return counts
+
+    def _stored(self, event_id: int) -> ScheduledEvent:
+        event = self.store.get(event_id)
+        assert event is not None
+        return event
+
+    def _kept(self, new: NewEvent, event_id: int, on_conflict: str) -> ScheduledEvent:
+        if on_conflict == "error":
+            raise KeyTaken(str(new.key), new.origin, event_id)
+        return self._stored(event_id)
+
+    def _is_there(self, event_id: int) -> bool:
+        if self.store.get(event_id) is None:
+            raise EventNotFound(event_id)
+        return False
+
+    def _wait(self, condition: Callable[[], bool], timeout: float | None) -> bool:
+        if self._engine is not None:
+            return self._engine.wait(condition, timeout)
+        until = None if timeout is None else time.monotonic() + timeout
+        while not condition():
+            if until is not None and time.monotonic() > until:
+                return False
+            time.sleep(self.settings.poll)
+        return True
+
+    def _wake(self) -> None:
+        if self._engine is not None:
+            self._engine.wake()
+
+
+def _ends_an_occurrence(run: Run) -> bool:
+    passing = (Outcome.SNOOZED, Outcome.RETURNED, Outcome.INTERRUPTED)
+    return run.outcome is not None and run.outcome not in passing and not run.will_retry

@@ -1,0 +1,286 @@
+"""One run, from its claim to its outcome.
+
+``RunnerWork.run`` is the story: begin, build, perform, classify. Whatever a plugin does in it
+becomes an outcome; nothing it raises gets past this file, and nothing of it is kept but text.
+"""
+
+import contextvars
+import inspect
+from collections.abc import Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Protocol
+
+import structlog
+
+from horae.clock import Clock, from_micros
+from horae.errors import describe
+from horae.payloads import dump_result
+from horae.registry import Entry, Observer, Registry, hook_failed
+from horae.scheduling.recurrence import Result
+from horae.stores.base import Claim, Lane, NewEvent
+from horae_hookspecs import CancelEvent, Outcome, RetryLater, ScheduleLike
+
+
+class Desk(Protocol):
+    """Where a run picks itself up and hands itself in; the engine's side of a run."""
+
+    registry: Registry
+    clock: Clock
+
+    def begin(self, work: "RunnerWork") -> bool:
+        """Take the run over from the queue and note its start; False when it was given back."""
+
+    def report(self, work: "RunnerWork", result: Result) -> bool:
+        """Hand in the outcome; False when the run was given up, and this answer is fenced."""
+
+    def plan(self, arguments: Mapping[str, Any]) -> NewEvent:
+        """Check a follow-up event. Raises what ``Host.schedule`` raises."""
+
+
+class RunnerWork:
+    """A claimed run in the hands of an executor; see ``horae_hookspecs.Work``."""
+
+    __slots__ = ("cancelled", "claim", "deadline", "desk", "entry", "lane", "row", "started")
+
+    def __init__(self, desk: Desk, row: Claim, lane: Lane, entry: Entry) -> None:
+        self.desk = desk
+        self.row = row
+        self.claim = row.claim
+        self.lane = lane
+        self.entry = entry
+        self.started = 0
+        self.deadline: int | None = None
+        self.cancelled = False
+
+    @property
+    def event_id(self) -> int:
+        """The event that is run."""
+        return self.row.event_id
+
+    @property
+    def event_type(self) -> str:
+        """Its type."""
+        return self.lane.event_type
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """(event, claim): what names this run everywhere."""
+        return self.row.event_id, self.row.claim
+
+    def run(self) -> bool:
+        """Carry the run out in the calling thread; see ``Work.run`` for the answer."""
+        # In a context of its own: what the job sets there goes with it.
+        return contextvars.copy_context().run(self._run)
+
+    def _run(self) -> bool:
+        with _Attempt(self) as attempt:
+            if attempt.ready():
+                attempt.value = attempt.perform()
+        return attempt.kept
+
+    async def run_async(self) -> None:
+        """Carry the run out on the running event loop."""
+        with _Attempt(self) as attempt:
+            if attempt.ready():
+                attempt.value = await attempt.perform()
+
+    def result(self, outcome: Outcome, **details: Any) -> Result:
+        """A result of this run, finished now."""
+        now = self.desk.clock.micros()
+        return Result(outcome, started=self.started or now, finished=now, **details)
+
+
+class _Attempt:
+    """Brackets the plugin's code: counted in before, classified and reported after."""
+
+    __slots__ = ("begun", "context", "job", "kept", "refusal", "value", "work", "wrappers")
+
+    def __init__(self, work: RunnerWork) -> None:
+        self.work = work
+        self.begun = False
+        self.kept = True
+        self.refusal: Result | None = None
+        self.value: Any = None
+
+    def __enter__(self) -> "_Attempt":
+        return self
+
+    def ready(self) -> bool:
+        """Begin the run and build its job; False when there is nothing to perform."""
+        work, entry = self.work, self.work.entry
+        if not work.desk.begin(work):
+            return False
+        # In this order: counted in first, then looked whether the code is still published. The
+        # other way round, an unload between the two would find nobody inside and retire the code.
+        entry.generation.enter()
+        self.begun = True
+        snapshot = work.desk.registry.snapshot
+        if snapshot.types.get(work.event_type) is not entry:
+            self.refusal = work.result(Outcome.RETURNED)
+        else:
+            self.refusal = self._needless() or self._unbuildable()
+        if self.refusal is None:
+            self.context = _Context(work)
+            self.wrappers = _Wrappers(work, snapshot.observers.get("horae_run", ()))
+            work.desk.registry.observe("horae_run_started", run=work)
+        return self.refusal is None
+
+    def perform(self) -> Any:
+        """Call the job; gives an awaitable where the job is asynchronous."""
+        _CURRENT.set(self.context)
+        return self.job.run(self.context)
+
+    def _needless(self) -> Result | None:
+        row, policy = self.work.row, self.work.entry.policy
+        if row.settled == row.occurrence:
+            reason = "this occurrence was settled before; only the next one was missing"
+            return self.work.result(Outcome.SKIPPED, reason=reason)
+        if row.interruptions and policy.interrupted == "fail":
+            reason = "not repeated after an interruption: its type says interrupted='fail'"
+            return self.work.result(Outcome.SKIPPED, reason=reason, error=reason)
+        return None
+
+    def _unbuildable(self) -> Result | None:
+        entry, row = self.work.entry, self.work.row
+        try:
+            self.job = entry.job.build(row.arguments, self.work.lane.schema_version)
+        except BaseException as error:
+            return self.work.result(
+                Outcome.FAILED,
+                error=describe(error),
+                reason=f"its arguments do not fit version {entry.job.version} of the type: {error}",
+                quarantine=True,
+            )
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        _: TracebackType | None,
+    ) -> bool:
+        if self.begun:
+            result = self.refusal or self._ended(error)
+            self.job = None
+            self.work.entry.generation.leave()
+            self.kept = self.work.desk.report(self.work, result)
+        return True
+
+    def _ended(self, error: BaseException | None) -> Result:
+        self.value, error = self.wrappers.close(self.value, error)
+        result = _classify(self.work, error, self.value)
+        if error is None:
+            result.follow_ups = self.context.follow_ups
+        return result
+
+
+def _classify(work: RunnerWork, error: BaseException | None, value: Any) -> Result:
+    if error is None:
+        if inspect.iscoroutine(value):
+            value.close()
+            return work.result(Outcome.FAILED, error="run() gave a coroutine: write async def run")
+        text, problem = dump_result(value)
+        return work.result(Outcome.SUCCEEDED, result=text, result_error=problem)
+    if isinstance(error, RetryLater):
+        return work.result(Outcome.SNOOZED, after=error.after, reason=error.reason or None)
+    if isinstance(error, CancelEvent):
+        return work.result(Outcome.CANCELLED, reason=str(error))
+    return work.result(Outcome.FAILED, error=describe(error))
+
+
+class _Context:
+    """See ``horae_hookspecs.RunContext``."""
+
+    def __init__(self, work: RunnerWork) -> None:
+        row = work.row
+        self._work = work
+        self.event_id = row.event_id
+        self.event_type = work.event_type
+        self.attempt = row.attempt + 1
+        self.resource = row.resource
+        self.origin = row.origin
+        self.description = row.description
+        self.follow_ups: list[NewEvent] = []
+
+    @property
+    def occurrence(self) -> datetime:
+        """The nominal due time."""
+        return from_micros(self._work.row.occurrence)
+
+    @property
+    def idempotency_key(self) -> str:
+        """Event and occurrence, so every attempt has the same."""
+        return f"{self.event_id}-{self._work.row.occurrence}"
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When the run's time is up."""
+        return None if self._work.deadline is None else from_micros(self._work.deadline)
+
+    @property
+    def cancelled(self) -> bool:
+        """Set by the engine when the event is cancelled or the run was given up."""
+        return self._work.cancelled
+
+    @property
+    def log(self) -> Any:
+        """Bound when asked for: most runs log nothing."""
+        generation = self._work.entry.generation
+        return structlog.get_logger("horae.job").bind(
+            event_id=self.event_id,
+            event_type=self.event_type,
+            plugin=generation.plugin,
+            version=generation.version,
+            generation=generation.number,
+        )
+
+    def progress(self, fraction: float, text: str = "") -> None:
+        """Told to the log."""
+        self.log.info("run.progress", fraction=fraction, text=text)
+
+    def schedule(
+        self,
+        event_type: str | object,
+        arguments: Mapping[str, Any] | None = None,
+        schedule: ScheduleLike = None,
+        **details: Any,
+    ) -> None:
+        """Checked now, stored with the outcome of a run that ends well."""
+        planned = {"event_type": event_type, "arguments": arguments, "schedule": schedule}
+        self.follow_ups.append(self._work.desk.plan(planned | details))
+
+
+_CURRENT: contextvars.ContextVar[_Context] = contextvars.ContextVar("horae_run")
+
+
+class _Wrappers:
+    """The ``horae_run`` generators around one run. One that breaks is left out and logged, so
+    that no plugin can fail another's runs.
+    """
+
+    def __init__(self, work: RunnerWork, wrappers: tuple[Observer, ...]) -> None:
+        self._open: list[tuple[str, Any]] = []
+        for wrapper in wrappers:
+            try:
+                generator = wrapper({"run": work})
+                next(generator)
+                self._open.append((wrapper.plugin, generator))
+            except BaseException as error:
+                hook_failed(wrapper.plugin, "horae_run", error)
+
+    def close(self, value: Any, raised: BaseException | None) -> tuple[Any, BaseException | None]:
+        """Hand the result outwards: what a wrapper returns replaces it, a job's error stays."""
+        for plugin, generator in reversed(self._open):
+            try:
+                if raised is None:
+                    generator.send(value)
+                else:
+                    generator.throw(raised)
+                generator.close()
+            except StopIteration as stop:
+                value = stop.value
+            except BaseException as error:
+                if error is not raised:
+                    hook_failed(plugin, "horae_run", error)
+        return value, raised

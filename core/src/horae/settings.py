@@ -1,0 +1,72 @@
+"""What an operator can set, and the store URLs horae understands."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+from urllib.parse import parse_qsl, urlsplit
+
+import attrs
+from attrs import validators
+
+from horae.errors import SettingsError
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """The settings of a host. Durations are in seconds.
+
+    ``name`` keys the desired set of plugins, so it should stay the same over restarts; left out,
+    it is the machine's name, with a number when another living host has that. ``workers`` is the
+    number of threads that run jobs. ``beat`` and ``lease``: a host shows that it lives every
+    ``beat``; others take over its runs when it has not for ``lease``. ``poll`` is how often a
+    host looks for what other processes wrote. ``plugins`` holds settings by plugin name.
+    """
+
+    url: str = attrs.field(default="sqlite:///horae.db", validator=validators.instance_of(str))
+    name: str | None = None
+    workers: int = attrs.field(default=16, validator=validators.ge(1))
+    drain: float = attrs.field(default=30.0, validator=validators.ge(0))
+    autoload: bool = False
+    beat: float = attrs.field(default=5.0, validator=validators.gt(0))
+    lease: float = attrs.field(default=30.0, validator=validators.gt(0))
+    poll: float = attrs.field(default=0.03, validator=validators.gt(0))
+    plugins: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        if self.lease < 2 * self.beat:
+            raise SettingsError(
+                f"lease={self.lease} s leaves room for fewer than two beats of {self.beat} s, so "
+                "one late beat would look like a dead host; make it at least twice the beat."
+            )
+
+
+@attrs.frozen
+class SqliteUrl:
+    """``sqlite:///file.db``, four slashes for an absolute path, and options after ``?``."""
+
+    path: str
+    synchronous: Literal["FULL", "NORMAL"] = "FULL"
+    max_page_count: int | None = None
+
+
+def parse_sqlite_url(url: str) -> SqliteUrl:
+    """The parts of a SQLite URL. Raises SettingsError, saying what is wrong with it."""
+    parts = urlsplit(url)
+    if parts.netloc or not parts.path.strip("/"):
+        raise SettingsError(
+            f"{url!r} names no database file. Write sqlite:///events.db for a file in this folder "
+            "or sqlite:////var/lib/app/events.db for an absolute path; what lives in memory alone "
+            "would not survive the process."
+        )
+    options = dict(parse_qsl(parts.query))
+    synchronous = options.pop("synchronous", "FULL").upper()
+    pages = options.pop("max_page_count", None)
+    if options or synchronous not in ("FULL", "NORMAL") or not (pages or "1").isdigit():
+        raise SettingsError(
+            f"{url!r} has options that make no sense. Known are synchronous=FULL|NORMAL and "
+            "max_page_count=NUMBER."
+        )
+    return SqliteUrl(
+        parts.path[1:],
+        "FULL" if synchronous == "FULL" else "NORMAL",
+        int(pages) if pages else None,
+    )

@@ -1,0 +1,1 @@
+"""Where scheduled events live: one protocol, a database behind it."""

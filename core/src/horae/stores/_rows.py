@@ -1,0 +1,176 @@
+"""Rows as models, and filters as SQL: what the SQL stores have in common."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from horae.clock import from_micros
+from horae.stores.base import HostRecord, PluginRow
+from horae_hookspecs import Outcome, PluginState, Run, ScheduledEvent, State
+
+EVENT_COLUMNS: Final = (
+    "e.id, l.event_type, l.schema_version, e.arguments, e.schedule, e.due, e.state, e.paused, "
+    "e.attempt, e.key, e.resource, e.origin, e.description, e.priority, e.created, "
+    "e.last_outcome, e.reason"
+)
+RUN_COLUMNS: Final = (
+    "r.id, r.event, r.claim, l.event_type, r.occurrence, r.attempt, r.started, r.finished, "
+    "r.outcome, r.will_retry, r.result, r.result_error, r.error, r.host, r.plugin, r.version, "
+    "r.generation"
+)
+
+EVENT_FILTERS: Final = {
+    "id": "e.id",
+    "event_type": "l.event_type",
+    "state": "e.state",
+    "paused": "e.paused",
+    "key": "e.key",
+    "resource": "e.resource",
+    "origin": "e.origin",
+    "priority": "e.priority",
+    "last_outcome": "e.last_outcome",
+}
+RUN_FILTERS: Final = {
+    "id": "r.id",
+    "event_id": "r.event",
+    "claim": "r.claim",
+    "event_type": "l.event_type",
+    "outcome": "r.outcome",
+    "host": "r.host",
+    "plugin": "r.plugin",
+}
+
+
+def conditions(
+    filters: Mapping[str, Any], columns: Mapping[str, str], mark: str
+) -> tuple[str, list[Any]]:
+    """Filters as an SQL condition and its parameters; a list or tuple means any of its values.
+
+    Raises TypeError for a filter that there is no column for.
+    """
+    parts, parameters = ["1"], []
+    for name, value in filters.items():
+        if name not in columns:
+            raise TypeError(f"There is no filter {name!r}; there are {', '.join(columns)}.")
+        if value is None:
+            parts.append(f"{columns[name]} IS NULL")
+            continue
+        values = list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
+        parts.append(f"{columns[name]} IN ({', '.join([mark] * len(values))})")
+        parameters += values
+    return " AND ".join(parts), parameters
+
+
+def event(row: Sequence[Any]) -> ScheduledEvent:
+    """A row of EVENT_COLUMNS."""
+    return ScheduledEvent(
+        id=row[0],
+        event_type=row[1],
+        schema_version=row[2],
+        arguments=json.loads(row[3]),
+        schedule=json.loads(row[4]),
+        due=None if row[5] is None else from_micros(row[5]),
+        state=State(row[6]),
+        paused=bool(row[7]),
+        attempt=row[8],
+        key=row[9],
+        resource=row[10],
+        origin=row[11],
+        description=row[12],
+        priority=row[13],
+        created=from_micros(row[14]),
+        last_outcome=None if row[15] is None else Outcome(row[15]),
+        reason=row[16],
+    )
+
+
+def run(row: Sequence[Any]) -> Run:
+    """A row of RUN_COLUMNS."""
+    return Run(
+        id=row[0],
+        event_id=row[1],
+        claim=row[2],
+        event_type=row[3],
+        occurrence=from_micros(row[4]),
+        attempt=row[5],
+        started=from_micros(row[6]),
+        finished=None if row[7] is None else from_micros(row[7]),
+        outcome=None if row[8] is None else Outcome(row[8]),
+        will_retry=bool(row[9]),
+        result=None if row[10] is None else json.loads(row[10]),
+        result_error=row[11],
+        error=row[12],
+        resources=None,
+        host=row[13],
+        plugin=row[14],
+        version=row[15],
+        generation=row[16],
+    )
+
+
+def host_row(host: HostRecord) -> tuple[Any, ...]:
+    """The row of a host."""
+    return (
+        host.id,
+        host.name,
+        host.identity,
+        host.pid,
+        host.beat,
+        host.beaten,
+        json.dumps(dict(host.event_types)),
+        json.dumps(list(host.kinds)),
+    )
+
+
+def host(row: Sequence[Any]) -> HostRecord:
+    """A row of horae_host."""
+    return HostRecord(
+        id=row[0],
+        name=row[1],
+        identity=row[2],
+        pid=row[3],
+        beat=row[4],
+        beaten=row[5],
+        event_types=json.loads(row[6]),
+        kinds=json.loads(row[7]),
+    )
+
+
+def plugin_report(row: PluginRow) -> tuple[Any, ...]:
+    """The parameters of REPORT_PLUGIN."""
+    return (
+        row.host,
+        row.plugin,
+        row.desired,
+        row.action,
+        row.done,
+        row.state,
+        row.reason,
+        row.distribution,
+        row.version,
+        row.generation,
+        json.dumps(list(row.event_types)),
+        None if row.report is None else json.dumps(dict(row.report)),
+        row.ok,
+    )
+
+
+def plugin_row(row: Sequence[Any]) -> PluginRow:
+    """A row of PLUGIN_ROWS."""
+    return PluginRow(
+        host=row[0],
+        plugin=row[1],
+        desired=row[2],
+        action=row[3],
+        drain=row[4],
+        requested=row[5],
+        done=row[6],
+        state=PluginState(row[7]),
+        reason=row[8],
+        distribution=row[9],
+        version=row[10],
+        generation=row[11],
+        event_types=json.loads(row[12]),
+        report=None if row[13] is None else json.loads(row[13]),
+        ok=bool(row[14]),
+    )

@@ -1,0 +1,170 @@
+"""The statements of the SQLite store: one for each verb, with the index that it rides.
+
+Written by hand and kept apart from the code, so that they can be read, and explained, in a row.
+"""
+
+from typing import Final
+
+from horae.stores import _rows
+from horae.stores.base import MAX_INTERRUPTIONS
+
+# -- events
+
+INSERT_LANE: Final = """
+INSERT OR IGNORE INTO horae_lane (event_type, schema_version, kind) VALUES (?, ?, ?)
+"""
+
+SELECT_LANES: Final = "SELECT id, event_type, schema_version, kind FROM horae_lane ORDER BY id"
+
+INSERT_EVENT: Final = """
+INSERT INTO horae_event (lane, priority, due, occurrence, arguments, schedule, key, resource,
+                         origin, description, created)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+# Rides the unique index horae_event_key: who holds this key?
+KEY_HOLDER: Final = """
+SELECT id FROM horae_event
+WHERE key = ? AND ifnull(origin, '') = ? AND state IN ('pending', 'running', 'quarantined')
+"""
+
+CANCEL_WAITING: Final = """
+UPDATE horae_event
+SET state = 'cancelled', due = NULL, reason = ?, last_outcome = ifnull(last_outcome, 'cancelled')
+WHERE id = ? AND state IN ('pending', 'quarantined')
+"""
+
+CANCEL_RUNNING: Final = """
+UPDATE horae_event SET cancel_requested = 1, reason = ? WHERE id = ? AND state = 'running'
+"""
+
+PAUSE: Final = """
+UPDATE horae_event SET paused = ? WHERE id = ? AND state IN ('pending', 'running', 'quarantined')
+"""
+
+RUN_NOW: Final = """
+UPDATE horae_event
+SET state = 'pending', due = ?1, occurrence = min(occurrence, ?1), paused = 0, interruptions = 0,
+    reason = NULL
+WHERE id = ?2 AND state IN ('pending', 'quarantined')
+"""
+
+# -- claim and settle
+
+# Rides horae_event_ready: the first due time of one lane and priority is a single seek.
+HEAD: Final = """
+SELECT due FROM horae_event
+WHERE state = 'pending' AND paused = 0 AND lane = ? AND priority = ? ORDER BY due LIMIT 1
+"""
+
+# Rides horae_event_ready, range scan within one lane and priority. Scanning all of a lane in the
+# order (priority, due) instead would walk every far-future row of the higher priorities.
+PICK: Final = """
+SELECT due, id FROM horae_event
+WHERE state = 'pending' AND paused = 0 AND lane = ? AND priority = ? AND due <= ?
+ORDER BY due LIMIT ?
+"""
+
+TAKE: Final = """
+UPDATE horae_event SET state = 'running', claim = claim + 1, host = ?
+WHERE id IN (SELECT value FROM json_each(?))
+RETURNING id, claim, lane, arguments, schedule, due, occurrence, attempt, interruptions, settled,
+          covered, priority, resource, origin, description, created
+"""
+
+INSERT_RUN: Final = """
+INSERT INTO horae_run (event, claim, lane, occurrence, attempt, started, host, plugin, version,
+                       generation)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+# The claim in the WHERE is the fence: a late answer finds no row and changes nothing.
+SETTLE_EVENT: Final = """
+UPDATE horae_event
+SET state = CASE WHEN cancel_requested AND ?1 = 'pending' THEN 'cancelled' ELSE ?1 END,
+    due = CASE WHEN cancel_requested THEN NULL ELSE ?2 END,
+    occurrence = ?3, attempt = ?4, interruptions = ?5, settled = ?6, covered = ?7,
+    last_outcome = ?8, reason = CASE WHEN cancel_requested THEN reason ELSE ?9 END,
+    host = NULL, cancel_requested = 0
+WHERE id = ?10 AND claim = ?11 AND state = 'running'
+"""
+
+SETTLE_RUN: Final = """
+UPDATE horae_run
+SET started = ?, finished = ?, outcome = ?, will_retry = ?, result = ?, result_error = ?, error = ?
+WHERE event = ? AND claim = ?
+"""
+
+RESCUE_RUNS: Final = """
+UPDATE horae_run SET finished = ?, outcome = 'interrupted', will_retry = 1, error = ?
+WHERE outcome IS NULL AND (event, claim) IN
+      (SELECT id, claim FROM horae_event WHERE state = 'running' AND host = ?)
+"""
+
+# Rides horae_event_running.
+RESCUE_EVENTS: Final = f"""
+UPDATE horae_event
+SET state = CASE WHEN cancel_requested THEN 'cancelled'
+                 WHEN interruptions + 1 >= {MAX_INTERRUPTIONS} THEN 'quarantined'
+                 ELSE 'pending' END,
+    due = CASE WHEN cancel_requested THEN NULL ELSE due END,
+    reason = CASE WHEN cancel_requested THEN reason
+                  WHEN interruptions + 1 >= {MAX_INTERRUPTIONS} THEN
+                      'interrupted {MAX_INTERRUPTIONS} times in a row: ' || ?1
+                  ELSE ?1 END,
+    interruptions = interruptions + 1, last_outcome = 'interrupted',
+    host = NULL, cancel_requested = 0
+WHERE state = 'running' AND host = ?2
+"""
+
+LAST_RUN: Final = f"""
+SELECT {_rows.RUN_COLUMNS} FROM horae_run r JOIN horae_lane l ON l.id = r.lane
+WHERE r.event = ? ORDER BY r.claim DESC LIMIT 1
+"""
+
+# -- what is pending
+
+# Rides horae_event_ready as a covering index; the second half is for the few that are paused.
+BACKLOG: Final = """
+SELECT lane, sum(pending), sum(overdue), min(oldest) FROM (
+    SELECT lane, count(*) AS pending, sum(due <= ?1) AS overdue, min(due) AS oldest
+    FROM horae_event WHERE state = 'pending' AND paused = 0 GROUP BY lane
+    UNION ALL
+    SELECT lane, count(*), sum(due <= ?1), min(due)
+    FROM horae_event INDEXED BY horae_event_paused
+    WHERE state = 'pending' AND paused = 1 GROUP BY lane
+) GROUP BY lane
+"""
+
+OVERVIEW: Final = """
+SELECT l.event_type, e.state, count(*) FROM horae_event e JOIN horae_lane l ON l.id = e.lane
+GROUP BY l.event_type, e.state
+"""
+
+# -- plugins
+
+REQUEST_PLUGIN: Final = """
+INSERT INTO horae_plugin (host, plugin, desired, action, drain, requested)
+VALUES (?, ?, ?, ?, ?, 1)
+ON CONFLICT (host, plugin) DO UPDATE SET desired = excluded.desired, action = excluded.action,
+    drain = excluded.drain, requested = requested + 1
+RETURNING requested
+"""
+
+# A request that came while the last one was carried out stays open: desired is only taken from
+# the host's answer where nothing newer was asked.
+REPORT_PLUGIN: Final = """
+INSERT INTO horae_plugin (host, plugin, desired, action, requested, done, state, reason,
+                          distribution, version, generation, event_types, report, ok)
+VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+ON CONFLICT (host, plugin) DO UPDATE SET
+    desired = CASE WHEN requested > ?5 THEN desired ELSE ?3 END, done = ?5, state = ?6,
+    reason = ?7, distribution = ?8, version = ?9, generation = ?10, event_types = ?11,
+    report = ?12, ok = ?13
+"""
+
+PLUGIN_ROWS: Final = """
+SELECT host, plugin, desired, action, drain, requested, done, state, reason, distribution, version,
+       generation, event_types, report, ok
+FROM horae_plugin WHERE ?1 IS NULL OR host = ?1 ORDER BY plugin, host
+"""

@@ -1,0 +1,324 @@
+"""The contract of a store: what each verb does, and what stays true whatever happens.
+
+Every implementation passes ``tests/stores/test_conformance.py``. Instants are integers,
+microseconds since the epoch. Arguments, schedules and results are JSON text that no store looks
+into. Verbs may be called from any thread; each is one transaction, or part of the one that
+``transaction`` opened in the same thread, and has either happened as a whole or not at all.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final, Literal, NamedTuple, Protocol
+
+import attrs
+
+from horae_hookspecs import Outcome, Page, PluginState, Run, ScheduledEvent, State
+
+PRIORITIES: Final = (0, 1, 2, 3)
+"""0 is claimed first."""
+
+MAX_INTERRUPTIONS: Final = 3
+"""An event whose host was lost so often in a row is quarantined: it may be what kills it."""
+
+OVER: Final = (State.FINISHED, State.FAILED, State.CANCELLED, State.EXPIRED)
+"""The states of events that will not run again."""
+
+
+@attrs.frozen(kw_only=True)
+class NewEvent:
+    """An event to be stored."""
+
+    event_type: str
+    schema_version: int
+    kind: str
+    arguments: str
+    schedule: str
+    due: int
+    created: int
+    key: str | None = None
+    resource: str | None = None
+    origin: str | None = None
+    description: str | None = None
+    priority: int = 1
+
+
+@attrs.frozen
+class Added:
+    """The id of a new event, or of the one that holds its key already."""
+
+    id: int
+    created: bool
+
+
+@attrs.frozen
+class Lane:
+    """An interned (event type, schema version, schedule kind): the unit of the claim predicate."""
+
+    id: int
+    event_type: str
+    schema_version: int
+    kind: str
+
+
+@attrs.frozen
+class Provider:
+    """Whose code will run a lane's events; recorded with each run."""
+
+    plugin: str
+    version: str | None
+    generation: int
+
+
+class Claim(NamedTuple):
+    """An event in the hands of one host.
+
+    ``settled`` is the last occurrence that was concluded; ``covered`` the instant up to which
+    this occurrence stands for all that came due, known once its first attempt has failed.
+
+    A named tuple, like Settlement: one is made for each run, and frozen classes cost ten times
+    as much to make.
+    """
+
+    event_id: int
+    claim: int
+    lane: int
+    arguments: str
+    schedule: str
+    due: int
+    occurrence: int
+    attempt: int
+    interruptions: int
+    settled: int | None
+    covered: int | None
+    priority: int
+    resource: str | None
+    origin: str | None
+    description: str | None
+    created: int
+
+
+class Settlement(NamedTuple):
+    """How a claim ended, and how its event stands from then on."""
+
+    event_id: int
+    claim: int
+    lane: int
+    priority: int
+    outcome: Outcome
+    started: int
+    finished: int
+    state: State
+    due: int | None
+    occurrence: int | None
+    attempt: int
+    interruptions: int
+    settled: int | None
+    covered: int | None = None
+    will_retry: bool = False
+    result: str | None = None
+    result_error: str | None = None
+    error: str | None = None
+    reason: str | None = None
+    follow_ups: Sequence[NewEvent] = ()
+
+
+@attrs.frozen
+class Claimed:
+    """What a claim brought, and when the next event of the asked lanes is due, if any is."""
+
+    claims: Sequence[Claim]
+    next_due: int | None
+
+
+@attrs.frozen(kw_only=True)
+class HostRecord:
+    """A host that shows itself as alive; ``identity`` is how its process is told from others."""
+
+    id: str
+    name: str
+    identity: str
+    pid: int
+    beat: int
+    beaten: int
+    event_types: Mapping[str, int]
+    kinds: Sequence[str]
+
+
+@attrs.frozen
+class CatalogueEntry:
+    """What the store remembers of a type after its plugin is gone."""
+
+    event_type: str
+    schema_version: int
+    plugin: str
+    distribution: str | None
+    version: str | None
+    published: int
+    withdrawn: int | None
+
+
+@attrs.frozen
+class Backlog:
+    """The pending events of one lane."""
+
+    lane: Lane
+    pending: int
+    overdue: int
+    oldest_due: int
+
+
+@attrs.frozen(kw_only=True)
+class PluginRow:
+    """What is wanted of a plugin on one host, and what that host reports.
+
+    ``requested`` counts requests; a host has carried out those up to ``done``.
+    """
+
+    host: str
+    plugin: str
+    desired: Literal["loaded", "unloaded"] = "loaded"
+    action: Literal["load", "unload", "upgrade"] = "load"
+    drain: float | None = None
+    requested: int = 0
+    done: int = 0
+    state: PluginState = PluginState.DISCOVERED
+    reason: str | None = None
+    distribution: str | None = None
+    version: str | None = None
+    generation: int = 0
+    event_types: Sequence[str] = ()
+    report: Mapping[str, Any] | None = None
+    ok: bool = True
+
+
+class Store(Protocol):
+    """Keeps events, runs, hosts and plugins. See the module docstring for what holds throughout."""
+
+    url: str
+    one_kernel: bool
+    """Whether all processes that can use this store share one machine."""
+
+    def open(self) -> None:
+        """Connect, and bring the schema up to date. Raises a StoreError with the remedy."""
+
+    def close(self) -> None:
+        """Let go of every connection; harmless when closed."""
+
+    def after_fork(self) -> None:
+        """In a forked child: forget the parent's connections without closing, open own ones."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Make all verbs of this thread inside the block one transaction; may be nested."""
+
+    # -- events
+
+    def add(self, events: Sequence[NewEvent]) -> list[Added]:
+        """Store events, durably once this returns.
+
+        A key is unique per origin among events that are not over: a second event with it is not
+        stored, and the first one's id comes back.
+        """
+
+    def get(self, event_id: int) -> ScheduledEvent | None:
+        """One event, or None. Needs no plugin, like all reading."""
+
+    def events(self, filters: Mapping[str, Any], limit: int, after: int) -> Page[ScheduledEvent]:
+        """Events in order of their ids, from the one after id ``after`` on."""
+
+    def runs(self, filters: Mapping[str, Any], limit: int, after: int) -> Page[Run]:
+        """Runs in the order in which they were claimed, from the one after run ``after`` on."""
+
+    def last_run(self, event_id: int) -> Run | None:
+        """The run of the event's highest claim."""
+
+    def cancel(self, event_id: int, reason: str, now: int) -> bool:
+        """End a pending or quarantined event; ask a running one to end, with nothing after it."""
+
+    def pause(self, event_id: int, paused: bool) -> bool:
+        """Keep an event from being claimed, or allow it again; False when it is over."""
+
+    def run_now(self, event_id: int, now: int) -> bool:
+        """Make a pending or quarantined event due at ``now``; False in any other state.
+
+        An occurrence that was still to come is brought forward, so that the one after it stays.
+        """
+
+    def overview(self) -> dict[tuple[str, State], int]:
+        """How many events there are of each type in each state."""
+
+    def backlog(self, now: int) -> list[Backlog]:
+        """The lanes that have pending events."""
+
+    # -- claim and settle
+
+    def lanes(self) -> Sequence[Lane]:
+        """Every lane that was ever used: the same object again as long as none is new."""
+
+    def claim(
+        self, host_id: str, lanes: Mapping[int, Provider], now: int, limit: int
+    ) -> Claimed | None:
+        """Take up to ``limit`` due events of these lanes, by priority, then by due time.
+
+        Each gets a new claim number, higher than any it had, and a run row. None when the host is
+        not on record any more: it was declared dead and must join again under a new id.
+        """
+
+    def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
+        """Record outcomes; the (event, claim) pairs that came too late are returned as fenced.
+
+        A settlement counts only while its event still runs under that very claim. An event whose
+        cancellation was asked for meanwhile ends as cancelled instead of waiting again.
+        """
+
+    def cancellations(self, host_id: str) -> set[int]:
+        """Events running on this host whose cancellation was asked for."""
+
+    def poll(self) -> bool:
+        """Whether another process changed anything since the last call; cheap."""
+
+    # -- hosts
+
+    def join(self, host: HostRecord) -> None:
+        """Put a host on record as alive."""
+
+    def beat(self, host: HostRecord, now: int) -> bool:
+        """Renew a host and what it has loaded; False when it is not on record any more."""
+
+    def hosts(self) -> list[HostRecord]:
+        """The hosts on record."""
+
+    def rescue(self, host_id: str, reason: str, now: int) -> int:
+        """Take a lost host off the record and free what it had claimed; the number of runs.
+
+        Each run is recorded as interrupted with ``reason``. No attempt is burned; the event waits
+        again, or is quarantined at the third interruption in a row.
+        """
+
+    # -- catalogue and plugins
+
+    def publish(self, entries: Sequence[CatalogueEntry]) -> None:
+        """Record types as provided from now on."""
+
+    def withdraw(self, event_types: Iterable[str], now: int) -> None:
+        """Record types as not provided any more by anybody."""
+
+    def catalogue(self) -> dict[str, CatalogueEntry]:
+        """Every type that was ever published."""
+
+    def request_plugin(
+        self,
+        host: str,
+        plugin: str,
+        action: Literal["load", "unload", "upgrade"],
+        drain: float | None = None,
+    ) -> int:
+        """Write what a host shall do with a plugin; the number to wait for in ``done``."""
+
+    def report_plugin(self, row: PluginRow) -> None:
+        """A host's answer: how the plugin stands, up to request ``row.done``."""
+
+    def plugin_rows(self, host: str | None = None) -> list[PluginRow]:
+        """Desired state and answers, of one host or of all."""
+
+    def check(self) -> list[str]:
+        """Look for damage; one line for each finding, none when all is well."""

@@ -1,0 +1,488 @@
+"""The dictionary store: for tests and trials, gone with the process, same verbs as the others."""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any, Literal
+
+import attrs
+
+from horae.clock import from_micros
+from horae.stores.base import (
+    MAX_INTERRUPTIONS,
+    OVER,
+    Added,
+    Backlog,
+    CatalogueEntry,
+    Claim,
+    Claimed,
+    HostRecord,
+    Lane,
+    NewEvent,
+    PluginRow,
+    Provider,
+    Settlement,
+)
+from horae_hookspecs import Outcome, Page, Run, ScheduledEvent, State
+
+MATCHABLE = {
+    ScheduledEvent: (
+        [
+            "id",
+            "event_type",
+            "state",
+            "paused",
+            "key",
+            "resource",
+            "origin",
+            "priority",
+            "last_outcome",
+        ]
+    ),
+    Run: ["id", "event_id", "claim", "event_type", "outcome", "host", "plugin"],
+}
+
+
+@attrs.define
+class _Event:
+    """What a row of ``horae_event`` holds."""
+
+    id: int
+    lane: Lane
+    new: NewEvent
+    due: int | None
+    occurrence: int | None
+    state: State = State.PENDING
+    paused: bool = False
+    settled: int | None = None
+    covered: int | None = None
+    claim: int = 0
+    attempt: int = 0
+    interruptions: int = 0
+    host: str | None = None
+    cancel_requested: bool = False
+    last_outcome: Outcome | None = None
+    reason: str | None = None
+
+
+@attrs.define
+class _Data:
+    """Everything; copied at the start of a transaction so that it can be put back."""
+
+    events: dict[int, _Event] = attrs.field(factory=dict)
+    runs: dict[tuple[int, int], Run] = attrs.field(factory=dict)
+    lanes: dict[tuple[str, int, str], Lane] = attrs.field(factory=dict)
+    hosts: dict[str, HostRecord] = attrs.field(factory=dict)
+    catalogue: dict[str, CatalogueEntry] = attrs.field(factory=dict)
+    plugins: dict[tuple[str, str], PluginRow] = attrs.field(factory=dict)
+
+
+class MemoryStore:
+    """See ``Store`` for what each verb does; the SQL stores are held to the same suite."""
+
+    url = "memory://"
+    one_kernel = True
+
+    def __init__(self) -> None:
+        self._data = _Data()
+        self._listed: tuple[Lane, ...] = ()
+        self._lock = threading.RLock()
+        self._depth = 0
+
+    def open(self) -> None:
+        """Nothing to connect to."""
+
+    def close(self) -> None:
+        """Nothing to let go of; the data stays as long as the store."""
+
+    def after_fork(self) -> None:
+        """The child has a copy of its own."""
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """On an error, everything is as it was before the outermost block."""
+        with self._lock:
+            before = deepcopy(self._data) if not self._depth else None
+            self._depth += 1
+            try:
+                yield
+            except BaseException:
+                self._data = before or self._data
+                self._listed = ()
+                raise
+            finally:
+                self._depth -= 1
+
+    # -- events
+
+    def add(self, events: Sequence[NewEvent]) -> list[Added]:
+        """One by one; nothing in it can fail half way."""
+        with self._lock:
+            return [self._add(event) for event in events]
+
+    def _add(self, new: NewEvent) -> Added:
+        for event in self._data.events.values():
+            same = (event.new.key, event.new.origin) == (new.key, new.origin)
+            if new.key is not None and same and event.state not in OVER:
+                return Added(event.id, created=False)
+        name = (new.event_type, new.schema_version, new.kind)
+        lane = self._data.lanes.setdefault(name, Lane(len(self._data.lanes) + 1, *name))
+        event_id = len(self._data.events) + 1
+        self._data.events[event_id] = _Event(event_id, lane, new, new.due, new.due)
+        return Added(event_id, created=True)
+
+    def get(self, event_id: int) -> ScheduledEvent | None:
+        """A look-up."""
+        with self._lock:
+            event = self._data.events.get(event_id)
+            return None if event is None else _model(event)
+
+    def events(self, filters: Mapping[str, Any], limit: int, after: int) -> Page[ScheduledEvent]:
+        """In order of ids, which is the order of insertion."""
+        with self._lock:
+            models = [_model(event) for event in self._data.events.values()]
+        return _page(models, filters, limit, after)
+
+    def runs(self, filters: Mapping[str, Any], limit: int, after: int) -> Page[Run]:
+        """In order of claims, which is the order of insertion."""
+        with self._lock:
+            return _page(list(self._data.runs.values()), filters, limit, after)
+
+    def last_run(self, event_id: int) -> Run | None:
+        """The event knows its last claim."""
+        with self._lock:
+            event = self._data.events.get(event_id)
+            return None if event is None else self._data.runs.get((event_id, event.claim))
+
+    def cancel(self, event_id: int, reason: str, now: int) -> bool:
+        """By state."""
+        with self._lock:
+            event = self._data.events.get(event_id)
+            if event is None or event.state in OVER:
+                return False
+            event.reason = reason
+            if event.state is State.RUNNING:
+                event.cancel_requested = True
+            else:
+                event.state, event.due = State.CANCELLED, None
+                event.last_outcome = event.last_outcome or Outcome.CANCELLED
+            return True
+
+    def pause(self, event_id: int, paused: bool) -> bool:
+        """A flag."""
+        with self._lock:
+            event = self._data.events.get(event_id)
+            if event is None or event.state in OVER:
+                return False
+            event.paused = paused
+            return True
+
+    def run_now(self, event_id: int, now: int) -> bool:
+        """An occurrence that is overdue stays what it is."""
+        with self._lock:
+            event = self._data.events.get(event_id)
+            if event is None or event.state not in (State.PENDING, State.QUARANTINED):
+                return False
+            event.state, event.due, event.paused = State.PENDING, now, False
+            event.occurrence = min(event.occurrence or now, now)
+            event.interruptions, event.reason = 0, None
+            return True
+
+    def overview(self) -> dict[tuple[str, State], int]:
+        """A count."""
+        with self._lock:
+            return dict(Counter((e.lane.event_type, e.state) for e in self._data.events.values()))
+
+    def backlog(self, now: int) -> list[Backlog]:
+        """By lane."""
+        pending: dict[Lane, list[int]] = {}
+        with self._lock:
+            for event in self._data.events.values():
+                if event.state is State.PENDING and event.due is not None:
+                    pending.setdefault(event.lane, []).append(event.due)
+        return [
+            Backlog(lane, len(due), sum(at <= now for at in due), min(due))
+            for lane, due in pending.items()
+        ]
+
+    # -- claim and settle
+
+    def lanes(self) -> Sequence[Lane]:
+        """In order of first use."""
+        with self._lock:
+            if len(self._listed) != len(self._data.lanes):
+                self._listed = tuple(self._data.lanes.values())
+            return self._listed
+
+    def claim(
+        self, host_id: str, lanes: Mapping[int, Provider], now: int, limit: int
+    ) -> Claimed | None:
+        """A sort over all ready events."""
+        with self._lock:
+            host = self._data.hosts.get(host_id)
+            if host is None:
+                return None
+            ready = [
+                (event.new.priority, event.due, event.id)
+                for event in self._data.events.values()
+                if event.state is State.PENDING
+                and not event.paused
+                and event.lane.id in lanes
+                and event.due is not None
+            ]
+            due = sorted(entry for entry in ready if entry[1] <= now)[: max(limit, 0)]
+            taken = {event_id for _, _, event_id in due}
+            claims = [
+                self._take(self._data.events[event_id], host, lanes, now) for _, _, event_id in due
+            ]
+            rest = [at for _, at, event_id in ready if event_id not in taken]
+            return Claimed(claims, min(rest, default=None))
+
+    def _take(
+        self, event: _Event, host: HostRecord, lanes: Mapping[int, Provider], now: int
+    ) -> Claim:
+        event.state, event.claim, event.host = State.RUNNING, event.claim + 1, host.id
+        provider = lanes[event.lane.id]
+        assert event.due is not None
+        assert event.occurrence is not None
+        self._data.runs[event.id, event.claim] = Run(
+            id=len(self._data.runs) + 1,
+            event_id=event.id,
+            claim=event.claim,
+            event_type=event.lane.event_type,
+            occurrence=from_micros(event.occurrence),
+            attempt=event.attempt + 1,
+            started=from_micros(now),
+            finished=None,
+            outcome=None,
+            will_retry=False,
+            result=None,
+            result_error=None,
+            error=None,
+            resources=None,
+            host=host.name,
+            plugin=provider.plugin,
+            version=provider.version,
+            generation=provider.generation,
+        )
+        return Claim(
+            event_id=event.id,
+            claim=event.claim,
+            lane=event.lane.id,
+            arguments=event.new.arguments,
+            schedule=event.new.schedule,
+            due=event.due,
+            occurrence=event.occurrence,
+            attempt=event.attempt,
+            interruptions=event.interruptions,
+            settled=event.settled,
+            covered=event.covered,
+            priority=event.new.priority,
+            resource=event.new.resource,
+            origin=event.new.origin,
+            description=event.new.description,
+            created=event.new.created,
+        )
+
+    def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
+        """Only what still runs under the claim it names."""
+        fenced = set()
+        with self._lock:
+            for one in settlements:
+                event = self._data.events.get(one.event_id)
+                if event and event.state is State.RUNNING and event.claim == one.claim:
+                    self._conclude(event, one)
+                else:
+                    fenced.add((one.event_id, one.claim))
+        return fenced
+
+    def _conclude(self, event: _Event, one: Settlement) -> None:
+        cancelled = event.cancel_requested
+        ends = cancelled and one.state in (State.PENDING, State.QUARANTINED)
+        event.state = State.CANCELLED if ends else one.state
+        event.due = None if cancelled else one.due
+        event.reason = event.reason if cancelled else one.reason
+        event.occurrence, event.attempt = one.occurrence, one.attempt
+        event.interruptions, event.settled = one.interruptions, one.settled
+        event.covered = one.covered
+        event.last_outcome, event.host, event.cancel_requested = one.outcome, None, False
+        key = (one.event_id, one.claim)
+        self._data.runs[key] = attrs.evolve(
+            self._data.runs[key],
+            started=from_micros(one.started),
+            finished=from_micros(one.finished),
+            outcome=one.outcome,
+            will_retry=one.will_retry,
+            result=None if one.result is None else json.loads(one.result),
+            result_error=one.result_error,
+            error=one.error,
+        )
+        self.add(one.follow_ups)
+
+    def cancellations(self, host_id: str) -> set[int]:
+        """By flag."""
+        with self._lock:
+            return {
+                event.id
+                for event in self._data.events.values()
+                if event.host == host_id and event.cancel_requested
+            }
+
+    def poll(self) -> bool:
+        """No other process can reach this store."""
+        return False
+
+    # -- hosts
+
+    def join(self, host: HostRecord) -> None:
+        """An entry."""
+        with self._lock:
+            self._data.hosts[host.id] = host
+
+    def beat(self, host: HostRecord, now: int) -> bool:
+        """A new value for the entry."""
+        with self._lock:
+            known = self._data.hosts.get(host.id)
+            if known is None:
+                return False
+            self._data.hosts[host.id] = attrs.evolve(host, beat=known.beat + 1, beaten=now)
+            return True
+
+    def hosts(self) -> list[HostRecord]:
+        """All of them."""
+        with self._lock:
+            return list(self._data.hosts.values())
+
+    def rescue(self, host_id: str, reason: str, now: int) -> int:
+        """Every event that the host had in hand."""
+        with self._lock:
+            self._data.hosts.pop(host_id, None)
+            lost = [e for e in self._data.events.values() if e.host == host_id]
+            for event in lost:
+                self._free(event, reason, now)
+            return len(lost)
+
+    def _free(self, event: _Event, reason: str, now: int) -> None:
+        key = (event.id, event.claim)
+        self._data.runs[key] = attrs.evolve(
+            self._data.runs[key],
+            finished=from_micros(now),
+            outcome=Outcome.INTERRUPTED,
+            will_retry=True,
+            error=reason,
+        )
+        event.interruptions += 1
+        event.last_outcome, event.host = Outcome.INTERRUPTED, None
+        if event.cancel_requested:
+            event.state, event.due, event.cancel_requested = State.CANCELLED, None, False
+        elif event.interruptions >= MAX_INTERRUPTIONS:
+            event.state = State.QUARANTINED
+            event.reason = f"interrupted {MAX_INTERRUPTIONS} times in a row: {reason}"
+        else:
+            event.state, event.reason = State.PENDING, reason
+
+    # -- catalogue and plugins
+
+    def publish(self, entries: Sequence[CatalogueEntry]) -> None:
+        """The latest wins."""
+        with self._lock:
+            self._data.catalogue.update({entry.event_type: entry for entry in entries})
+
+    def withdraw(self, event_types: Iterable[str], now: int) -> None:
+        """Kept, with the time."""
+        with self._lock:
+            for name in event_types:
+                entry = self._data.catalogue[name]
+                self._data.catalogue[name] = attrs.evolve(entry, withdrawn=now)
+
+    def catalogue(self) -> dict[str, CatalogueEntry]:
+        """A copy."""
+        with self._lock:
+            return dict(self._data.catalogue)
+
+    def request_plugin(
+        self,
+        host: str,
+        plugin: str,
+        action: Literal["load", "unload", "upgrade"],
+        drain: float | None = None,
+    ) -> int:
+        """Counts the request."""
+        with self._lock:
+            row = self._data.plugins.get((host, plugin)) or PluginRow(host=host, plugin=plugin)
+            self._data.plugins[host, plugin] = attrs.evolve(
+                row,
+                desired="unloaded" if action == "unload" else "loaded",
+                action=action,
+                drain=drain,
+                requested=row.requested + 1,
+            )
+            return row.requested + 1
+
+    def report_plugin(self, row: PluginRow) -> None:
+        """Leaves a newer request open."""
+        with self._lock:
+            known = self._data.plugins.get((row.host, row.plugin))
+            if known is not None and known.requested > row.done:
+                row = attrs.evolve(
+                    row,
+                    desired=known.desired,
+                    action=known.action,
+                    drain=known.drain,
+                    requested=known.requested,
+                )
+            self._data.plugins[row.host, row.plugin] = row
+
+    def plugin_rows(self, host: str | None = None) -> list[PluginRow]:
+        """By plugin, then by host."""
+        with self._lock:
+            rows = [row for row in self._data.plugins.values() if host in (None, row.host)]
+        return sorted(rows, key=lambda row: (row.plugin, row.host))
+
+    def check(self) -> list[str]:
+        """Memory does not rot."""
+        return []
+
+
+def _model(event: _Event) -> ScheduledEvent:
+    return ScheduledEvent(
+        id=event.id,
+        event_type=event.lane.event_type,
+        schema_version=event.lane.schema_version,
+        arguments=json.loads(event.new.arguments),
+        schedule=json.loads(event.new.schedule),
+        due=None if event.due is None else from_micros(event.due),
+        state=event.state,
+        paused=event.paused,
+        attempt=event.attempt,
+        key=event.new.key,
+        resource=event.new.resource,
+        origin=event.new.origin,
+        description=event.new.description,
+        priority=event.new.priority,
+        created=from_micros(event.new.created),
+        last_outcome=event.last_outcome,
+        reason=event.reason,
+    )
+
+
+def _page(models: Sequence[Any], filters: Mapping[str, Any], limit: int, after: int) -> Page[Any]:
+    for name in filters:
+        if name not in known:
+            raise TypeError(f"There is no filter {name!r}; there are {', '.join(known)}.")
+    matching = [model for model in models if _matches(model, filters)]
+    rest = [model for model in matching if model.id > after]
+    kept = rest[:limit]
+    return Page(items=kept, total=len(matching), next=kept[-1].id if len(rest) > limit else None)
+
+
+def _matches(model: Any, filters: Mapping[str, Any]) -> bool:
+    for name, value in filters.items():
+        wanted = value if isinstance(value, (list, tuple, set, frozenset)) else [value]
+        if getattr(model, name) not in wanted:
+            return False
+    return True

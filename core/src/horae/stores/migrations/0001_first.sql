@@ -1,0 +1,120 @@
+-- The first schema. All names begin with horae_, since the tables may live in an application's
+-- own database. Instants are microseconds since the epoch, in UTC.
+
+-- One lane for each (type, schema version, schedule kind) that was ever scheduled: what the claim
+-- predicate names, so that a host claims only what it can run completely.
+CREATE TABLE horae_lane (
+    id             INTEGER PRIMARY KEY,
+    event_type     TEXT NOT NULL,
+    schema_version INTEGER NOT NULL,
+    kind           TEXT NOT NULL,
+    UNIQUE (event_type, schema_version, kind)
+);
+
+-- AUTOINCREMENT: ids are never reused, so a late answer can never reach a stranger.
+CREATE TABLE horae_event (
+    id               INTEGER PRIMARY KEY AUTOINCREMENT,
+    lane             INTEGER NOT NULL,
+    state            TEXT NOT NULL DEFAULT 'pending',
+    paused           INTEGER NOT NULL DEFAULT 0,
+    priority         INTEGER NOT NULL,
+    due              INTEGER,                    -- when to run next; NULL once it is over
+    occurrence       INTEGER,                    -- the nominal time behind due
+    settled          INTEGER,                    -- the last occurrence that was concluded
+    covered          INTEGER,                    -- what came due up to here, this occurrence is for
+    claim            INTEGER NOT NULL DEFAULT 0, -- grows with every claim, for the event's life
+    attempt          INTEGER NOT NULL DEFAULT 0, -- tries of this occurrence that used up budget
+    interruptions    INTEGER NOT NULL DEFAULT 0, -- hosts lost in a row while it ran
+    host             TEXT,                       -- the id of the host that runs it
+    cancel_requested INTEGER NOT NULL DEFAULT 0,
+    arguments        TEXT NOT NULL,
+    schedule         TEXT NOT NULL,
+    key              TEXT,
+    resource         TEXT,
+    origin           TEXT,
+    description      TEXT,
+    created          INTEGER NOT NULL,
+    last_outcome     TEXT,
+    reason           TEXT
+);
+
+-- The claim rides this one: a range scan for each (lane, priority), in order of due.
+CREATE INDEX horae_event_ready ON horae_event (lane, priority, due)
+    WHERE state = 'pending' AND paused = 0;
+
+-- The few that an operator holds back.
+CREATE INDEX horae_event_paused ON horae_event (lane, due) WHERE state = 'pending' AND paused = 1;
+
+-- What a lost host had in hand.
+CREATE INDEX horae_event_running ON horae_event (host) WHERE state = 'running';
+
+-- One event for each key of an origin, among those that are not over.
+CREATE UNIQUE INDEX horae_event_key ON horae_event (key, ifnull(origin, ''))
+    WHERE key IS NOT NULL AND state IN ('pending', 'running', 'quarantined');
+
+-- One row for each claim, written with it, so that an attempt leaves a record even when its host
+-- is killed in the next instant.
+CREATE TABLE horae_run (
+    id           INTEGER PRIMARY KEY AUTOINCREMENT,
+    event        INTEGER NOT NULL,
+    claim        INTEGER NOT NULL,
+    lane         INTEGER NOT NULL,
+    occurrence   INTEGER NOT NULL,
+    attempt      INTEGER NOT NULL,
+    started      INTEGER NOT NULL,               -- the claim, until the outcome is known
+    finished     INTEGER,
+    outcome      TEXT,
+    will_retry   INTEGER NOT NULL DEFAULT 0,
+    result       TEXT,
+    result_error TEXT,
+    error        TEXT,
+    host         TEXT NOT NULL,
+    plugin       TEXT NOT NULL,
+    version      TEXT,
+    generation   INTEGER NOT NULL
+);
+
+CREATE UNIQUE INDEX horae_run_claim ON horae_run (event, claim);
+
+-- Provenance: who provides a type, or last did. Outlives the plugin.
+CREATE TABLE horae_event_type (
+    event_type     TEXT PRIMARY KEY,
+    schema_version INTEGER NOT NULL,
+    plugin         TEXT NOT NULL,
+    distribution   TEXT,
+    version        TEXT,
+    published      INTEGER NOT NULL,
+    withdrawn      INTEGER
+);
+
+-- The lease of everything a host runs is this one row.
+CREATE TABLE horae_host (
+    id          TEXT PRIMARY KEY,
+    name        TEXT NOT NULL,
+    identity    TEXT NOT NULL,
+    pid         INTEGER NOT NULL,
+    beat        INTEGER NOT NULL,
+    beaten      INTEGER NOT NULL,
+    event_types TEXT NOT NULL,
+    kinds       TEXT NOT NULL
+);
+
+-- Desired state of plugins by host name, and each host's answer.
+CREATE TABLE horae_plugin (
+    host         TEXT NOT NULL,
+    plugin       TEXT NOT NULL,
+    desired      TEXT NOT NULL,
+    action       TEXT NOT NULL,
+    drain        REAL,
+    requested    INTEGER NOT NULL DEFAULT 0,
+    done         INTEGER NOT NULL DEFAULT 0,
+    state        TEXT NOT NULL DEFAULT 'discovered',
+    reason       TEXT,
+    distribution TEXT,
+    version      TEXT,
+    generation   INTEGER NOT NULL DEFAULT 0,
+    event_types  TEXT NOT NULL DEFAULT '[]',
+    report       TEXT,
+    ok           INTEGER NOT NULL DEFAULT 1,
+    PRIMARY KEY (host, plugin)
+);

@@ -1,0 +1,267 @@
+"""The base classes behind what a plugin contributes: jobs, schedules, executors.
+
+The docstrings are the contract: what the host promises, and what it expects in return.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Protocol, Self, TypeAlias, TypeVar
+
+from horae_hookspecs.errors import NaiveDatetimeError
+from horae_hookspecs.models import Page, Run, ScheduledEvent
+
+T = TypeVar("T")
+
+
+class Schedule(ABC):
+    """When an event is due: an immutable value, stored as tagged JSON.
+
+    Subclass it as a frozen attrs class, set ``kind`` and return the class from the hook
+    ``horae_schedule_kinds``. The host calls nothing but what stands here, and reading a stored
+    event calls none of it, so that events can be listed while their schedule kind is away.
+    """
+
+    __slots__ = ()
+
+    kind: ClassVar[str]
+    """The tag in the stored form, unique among all plugins: ``once``, ``interval``, ``cron``."""
+
+    @abstractmethod
+    def next_after(self, instant: datetime) -> datetime | None:
+        """The first occurrence strictly after ``instant``, in UTC; None when there is none left.
+
+        Depends on nothing but the value and ``instant``: every host, and every restart, must
+        get the same answer.
+        """
+
+    def first_from(self, now: datetime) -> datetime | None:
+        """The first due time of an event scheduled ``now``: the first occurrence not before it."""
+        return self.next_after(now - timedelta(microseconds=1))
+
+    def anchored(self, now: datetime) -> Self:
+        """This schedule with everything left relative to "now" made fixed; stored as returned."""
+        return self
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """The stored form without the tag: JSON values only."""
+
+    @classmethod
+    @abstractmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The schedule stored as ``data``. Raises ScheduleError when it cannot be read."""
+
+    @classmethod
+    def parse(cls, value: datetime | timedelta | str) -> Self | None:
+        """The schedule that ``value`` means to this kind, or None when it means nothing to it.
+
+        Raises ScheduleError when it is plainly meant for this kind and wrong.
+        """
+        return None
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """The schedule in plain English: ``every 5 minutes``."""
+
+
+ScheduleLike: TypeAlias = Schedule | datetime | timedelta | str | None
+"""What ``schedule`` accepts: None is now, a datetime that instant, a timedelta from now, a text
+one of the forms that the loaded schedule kinds read (``"every 5m"``)."""
+
+
+class RunContext(Protocol):
+    """What a job knows of the run it is in."""
+
+    event_id: int
+    event_type: str
+    attempt: int
+    """Which try of this occurrence this is, from 1; only tries that burn budget count."""
+    occurrence: datetime
+    """The nominal due time, in UTC; the run may start later."""
+    idempotency_key: str
+    """The same over all attempts of one occurrence: hand it to services that can deduplicate."""
+    resource: str | None
+    origin: str | None
+    description: str | None
+    deadline: datetime | None
+    """When the type's timeout ends this run, in UTC."""
+
+    @property
+    def log(self) -> Any:
+        """A structlog logger bound with event id, type, plugin, version and generation."""
+
+    @property
+    def cancelled(self) -> bool:
+        """True once the event was cancelled or the run's time is up: end as soon as you can."""
+
+    def progress(self, fraction: float, text: str = "") -> None:
+        """Tell how far the run is, from 0.0 to 1.0."""
+
+    def schedule(
+        self,
+        event_type: str | object,
+        arguments: Mapping[str, Any] | None = None,
+        schedule: ScheduleLike = None,
+        *,
+        key: str | None = None,
+        resource: str | None = None,
+        origin: str | None = None,
+        description: str | None = None,
+        priority: int = 1,
+    ) -> None:
+        """Plan a follow-up event: stored together with this run's outcome, or not at all.
+
+        Raises the same errors as ``Host.schedule``. It has no id before the run ends.
+        """
+
+
+class ScheduledEventJob:
+    """The class behind an event type: its attrs fields are the arguments, ``run`` the work.
+
+    ::
+
+        @events.register("acme.start_resource", version=2, timeout=30, retry=Retry(attempts=5))
+        @attrs.frozen
+        class StartResource(ScheduledEventJob):
+            '''Start one stopped resource.'''
+            resource_id: str
+            dry_run: bool = False
+
+            def run(self, context: RunContext) -> object:
+                return cloud.start(self.resource_id, token=context.idempotency_key)
+
+    The arguments are checked strictly against the fields when an event is scheduled and again
+    before each run. ``async def run`` is awaited on the host's event loop.
+
+    A run ends by returning a JSON value (recorded with it), by raising (failed, and tried again
+    as the type's ``retry`` says), by ``RetryLater`` or by ``CancelEvent``.
+    """
+
+    __slots__ = ()
+
+    def run(self, context: RunContext) -> object:
+        """Do the work. Execution is at least once: make it safe to repeat."""
+        raise NotImplementedError(f"{type(self).__qualname__} has no run(self, context) method.")
+
+    @classmethod
+    def upgrade(cls, arguments: dict[str, Any], version: int) -> dict[str, Any]:
+        """Arguments stored under schema ``version``, in today's shape.
+
+        Called before a run of every event that was scheduled under an older version. The
+        default keeps them: right where a new version only adds fields with defaults.
+        """
+        return arguments
+
+
+class Work(Protocol):
+    """One claimed run in the hands of an executor: call ``run`` or await ``run_async``, once."""
+
+    @property
+    def event_id(self) -> int:
+        """The event that is run."""
+
+    @property
+    def claim(self) -> int:
+        """The claim it is run under; (event, claim) names this run everywhere."""
+
+    @property
+    def event_type(self) -> str:
+        """The event's type."""
+
+    def run(self) -> bool:
+        """Carry the run out in the calling thread and report its outcome; raises nothing.
+
+        False when the run was given up meanwhile: ``Executor.replace`` was called for it.
+        """
+
+    async def run_async(self) -> None:
+        """The same for a job with ``async def run``; raises nothing but cancellation."""
+
+
+class Executor(ABC):
+    """Where runs are carried out.
+
+    The host calls ``start`` once, ``submit`` from one thread only, ``stop`` once. What was
+    submitted and never begun is taken back by the host: beginning it then does nothing.
+    """
+
+    @abstractmethod
+    def start(self) -> None:
+        """Make ready. Called before the first ``submit``."""
+
+    @abstractmethod
+    def capacity(self) -> int:
+        """How many runs can be under way at once."""
+
+    @abstractmethod
+    def submit(self, work: Work) -> None:
+        """Take ``work`` and return at once; begin it as soon as there is room."""
+
+    def replace(self, work: Work) -> None:
+        """``work`` is past its deadline and was given up: free what it occupies, if possible."""
+        return
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Begin nothing more and let go of all threads; called after the drain."""
+
+
+class HostView(Protocol):
+    """The part of a host that plugins may use."""
+
+    @property
+    def name(self) -> str:
+        """The host's name, stable over restarts."""
+
+    def schedule(
+        self,
+        event_type: str | object,
+        arguments: Mapping[str, Any] | None = None,
+        schedule: ScheduleLike = None,
+        *,
+        key: str | None = None,
+        resource: str | None = None,
+        origin: str | None = None,
+        description: str | None = None,
+        priority: int = 1,
+    ) -> ScheduledEvent:
+        """Store an event; it survives ``kill -9`` and power loss once this returns."""
+
+    def get(self, event_id: int) -> ScheduledEvent | None:
+        """The event, or None."""
+
+    def events(self, **filters: Any) -> Page[ScheduledEvent]:
+        """Stored events, filtered by the fields of ``ScheduledEvent``."""
+
+    def runs(self, **filters: Any) -> Page[Run]:
+        """Recorded runs, filtered by the fields of ``Run``."""
+
+    def cancel(self, event_id: int, reason: str = "") -> bool:
+        """Cancel an event; False when it was over already."""
+
+
+class ActivationContext(Protocol):
+    """Given to ``horae_activate``: whatever is done through it is undone at unload, in reverse."""
+
+    plugin: str
+    host: HostView
+    settings: Mapping[str, Any]
+
+    @property
+    def log(self) -> Any:
+        """A structlog logger bound with plugin, version and generation."""
+
+    def enter(self, manager: AbstractContextManager[T]) -> T:
+        """Enter ``manager`` now and leave it at unload."""
+
+    def undo(self, action: Callable[[], object]) -> None:
+        """Call ``action`` at unload."""
+
+
+def require_aware(value: datetime, where: str) -> datetime:
+    """``value`` in UTC. Raises NaiveDatetimeError, naming ``where``, if it has no time zone."""
+    if value.utcoffset() is None:
+        raise NaiveDatetimeError(value, where=where)
+    return value.astimezone(UTC)

@@ -1,0 +1,77 @@
+"""HTTP uptime probes: a horae plugin to copy.
+
+The event type and the hook are here; what the job does is in ``probe``, where it can be used and
+tested without a host.
+"""
+
+from typing import Any, Final
+
+import attrs
+from attrs.validators import gt, le, optional
+
+from horae_hookspecs import (
+    Retry,
+    RunContext,
+    ScheduledEventJob,
+    ScheduledEventRegistryWrapper,
+    hookimpl,
+)
+from horae_sample_plugin import probe
+
+LONGEST_TIMEOUT: Final = 300.0
+"""The longest time limit of a probe, in seconds."""
+
+events = ScheduledEventRegistryWrapper()
+
+
+def _check_url(_job: object, _field: "attrs.Attribute[str]", value: str) -> None:
+    probe.parse_url(value)
+
+
+# A probe is not tried again: its failure is the news, and the next occurrence asks anew. The
+# type's timeout is there for what a probe cannot limit itself, such as a hanging name look-up.
+@events.register(
+    "sample.http_probe", version=1, retry=Retry(attempts=1), timeout=LONGEST_TIMEOUT + 60
+)
+@attrs.frozen
+class HttpProbe(ScheduledEventJob):
+    """Ask one URL for an answer; the run fails unless it is the expected one, and in time.
+
+    ``timeout`` limits the whole request, ``latency_limit`` what still counts as healthy; both
+    are in seconds.
+    """
+
+    url: str = attrs.field(validator=_check_url)
+    expected_status: int = 200
+    timeout: float = attrs.field(default=10.0, validator=[gt(0), le(LONGEST_TIMEOUT)])
+    latency_limit: float | None = attrs.field(default=None, validator=optional(gt(0)))
+
+    def run(self, context: RunContext) -> dict[str, Any]:
+        """The answer's status and latency in seconds. Raises ProbeFailed on any other answer."""
+        answer = probe.probe(self.url, timeout=self.timeout, headers=_headers(context))
+        if complaint := self._complaint(answer):
+            raise probe.ProbeFailed(self.url, complaint, answer.status, answer.latency)
+        return {"url": self.url, "status": answer.status, "latency": answer.latency, "ok": True}
+
+    def _complaint(self, answer: probe.Answer) -> str | None:
+        if answer.status != self.expected_status:
+            return f"expected status {self.expected_status}, got {answer.status}"
+        limit = self.latency_limit
+        if limit is not None and answer.latency > limit:
+            return f"expected an answer within {limit:g} s, got one after {answer.latency:g} s"
+        return None
+
+
+@hookimpl
+def horae_event_types() -> ScheduledEventRegistryWrapper:
+    """Contribute the event types of this plugin."""
+    return events
+
+
+def _headers(context: RunContext) -> dict[str, str]:
+    """What tells the probes of one event from all others in the server's log."""
+    return {
+        "User-Agent": "horae-sample-plugin",
+        "Idempotency-Key": context.idempotency_key,
+        "X-Horae-Event": str(context.event_id),
+    }
