@@ -41,6 +41,11 @@ def describe(error: BaseException) -> str:
     return text if len(text) <= MAX_TEXT else "[...]" + text[-MAX_TEXT:]
 
 
+def summarise(error: BaseException) -> str:
+    """An exception in a line or few; safe also where its own ``__str__`` raises."""
+    return "".join(traceback.format_exception_only(error)).strip()
+
+
 class HostError(HoraeError):
     """The root of the errors that the host raises."""
 

@@ -37,6 +37,7 @@ from horae.stores.base import HostRecord
 from horae.stores.factory import create_store
 from horae_hookspecs import (
     PluginInfo,
+    PluginState,
     Schedule,
     ScheduledEventRegistryWrapper,
 )
@@ -73,6 +74,7 @@ class Host(EventOperations, PluginOperations):
             self.settings.plugins,
             self._drain,
             self._plugin_changed,
+            self._announce_waiting,
         )
         self._desired = Desired(self.store, self._lifecycle, lambda: self.name, self.settings.drain)
         self._application = ScheduledEventRegistryWrapper()
@@ -120,7 +122,8 @@ class Host(EventOperations, PluginOperations):
         try:
             self._lifecycle.load_builtins()
             for info in self._lifecycle.plugins():
-                self._record(info, "loaded")
+                if info.state is PluginState.ACTIVE:  # loaded before the start; others were not
+                    self._record(info, "loaded")
             self._desired.restore(autoload=self.settings.autoload)
         except BaseException:
             self._lease = None
@@ -166,8 +169,9 @@ class Host(EventOperations, PluginOperations):
         logs.get().info("host.stopped", name=lease.name, **attrs.asdict(drained))
 
     def close(self) -> None:
-        """Stop, and let go of the store's connections."""
+        """Stop, take the plugins down, and let go of the store's connections."""
         self.stop()
+        self._lifecycle.close()
         self.store.close()
 
     def __enter__(self) -> Self:
@@ -242,7 +246,8 @@ class Host(EventOperations, PluginOperations):
         return types, sorted(snapshot.kinds)
 
     def _kinds(self) -> Mapping[str, type[Schedule]]:
-        if not self.registry.snapshot.kinds:
+        # A client loads them when they are first asked for, be other plugins loaded or not.
+        if not any(self._lifecycle.is_builtin(info.name) for info in self._lifecycle.plugins()):
             self._lifecycle.load_builtins()
         return self.registry.snapshot.kinds
 

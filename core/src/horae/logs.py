@@ -6,8 +6,8 @@ import sys
 import structlog
 
 
-def configure(*, verbose: bool = False) -> None:
-    """Readable lines on a terminal, JSON lines elsewhere, both on standard error."""
+def configure(*, level: int = logging.INFO) -> None:
+    """Log from ``level`` on to standard error: readable on a terminal, JSON lines elsewhere."""
     interactive = sys.stderr.isatty()
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer()
@@ -23,9 +23,7 @@ def configure(*, verbose: bool = False) -> None:
             structlog.processors.format_exc_info,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.DEBUG if verbose else logging.INFO
-        ),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
 

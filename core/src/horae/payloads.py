@@ -16,6 +16,7 @@ import attrs
 import cattrs
 from cattrs.cols import list_structure_factory
 from cattrs.preconf.json import make_converter
+from cattrs.strategies import configure_union_passthrough
 from cattrs.v import format_exception
 
 from horae.errors import InvalidArguments
@@ -127,6 +128,8 @@ def strict_converter() -> cattrs.Converter:
     int is fine for a float, since JSON writers drop the ``.0``.
     """
     converter = make_converter(forbid_extra_keys=True)
+    # Once more without bool, which is an int to Python and would pass for one in a union.
+    configure_union_passthrough(str | int | float | None, converter)
     for kind in (str, bool, int):
         converter.register_structure_hook(kind, _exactly(kind))
     converter.register_structure_hook(float, _float)
@@ -226,7 +229,7 @@ def _job_class(function: Callable[..., Any]) -> type:
         return function(context, **{name: getattr(self, name) for name in names})
 
     made: type = attrs.make_class(
-        function.__name__,
+        function.__name__.strip("<>"),  # a lambda's name is none that generated code can bear
         fields,
         bases=(ScheduledEventJob,),
         frozen=True,

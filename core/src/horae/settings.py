@@ -51,7 +51,7 @@ class SqliteUrl:
 def parse_sqlite_url(url: str) -> SqliteUrl:
     """The parts of a SQLite URL. Raises SettingsError, saying what is wrong with it."""
     parts = urlsplit(url)
-    if parts.netloc or not parts.path.strip("/"):
+    if parts.netloc or parts.path.strip("/") in ("", ":memory:"):
         raise SettingsError(
             f"{url!r} names no database file. Write sqlite:///events.db for a file in this folder "
             "or sqlite:////var/lib/app/events.db for an absolute path; what lives in memory alone "

@@ -40,6 +40,11 @@ class Desired:
                     wanted.setdefault(name, PluginRow(host=self._host(), plugin=name))
         for row in wanted.values():
             self._answer(row, self._step("load", self._drain))
+        for row in self._rows():
+            if row.desired == "unloaded" and row.requested > row.done:
+                # Asked for while the host was away: leaving the plugin out was all there is to do.
+                out = attrs.evolve(row, done=row.requested, state=PluginState.UNLOADED, ok=True)
+                self._store.report_plugin(out)
 
     def reconcile(self) -> None:
         """Carry out the requests that came since the last call, and answer each."""

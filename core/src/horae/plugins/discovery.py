@@ -1,7 +1,6 @@
 """Which plugins are installed, from entry points alone: no plugin code is imported."""
 
 import importlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -42,25 +41,40 @@ def discover() -> dict[str, Candidate]:
     importlib.invalidate_caches()
     found: dict[str, Candidate] = {}
     for distribution in _distributions():
-        for entry in distribution.entry_points:
-            if entry.group != GROUP:
-                continue
-            candidate = Candidate(
+        for candidate in _candidates(distribution):
+            first = found.setdefault(candidate.name, candidate)
+            if first is not candidate:
+                rivals = (*first.rivals, candidate.distribution)
+                found[candidate.name] = attrs.evolve(first, rivals=rivals)
+    return found
+
+
+def _candidates(distribution: importlib_metadata.Distribution) -> list[Candidate]:
+    """The plugins of one distribution; damaged metadata have none, and hide nobody else's."""
+    try:
+        return [
+            Candidate(
                 entry.name,
                 entry.value,
                 distribution.metadata["Name"],
                 distribution.version,
                 files_of(distribution),
             )
-            first = found.setdefault(entry.name, candidate)
-            if first is not candidate:
-                rivals = (*first.rivals, candidate.distribution)
-                found[entry.name] = attrs.evolve(first, rivals=rivals)
-    return found
+            for entry in distribution.entry_points
+            if entry.group == GROUP and distribution.name and distribution.version
+        ]
+    except Exception as error:
+        logs.get().debug("plugin.unreadable_distribution", error=str(error))
+        return []
 
 
 def files_of(distribution: importlib_metadata.Distribution) -> frozenset[str]:
-    """The real paths of what the distribution installed, from its RECORD."""
+    """The real paths of what the distribution installed, from its RECORD.
+
+    None for an editable install: its sources are elsewhere, and the RECORD lists what leads there.
+    """
+    if getattr(getattr(distribution.origin, "dir_info", None), "editable", False):
+        return frozenset()
     return frozenset(
         str(Path(str(distribution.locate_file(file))).resolve())
         for file in distribution.files or ()
@@ -73,15 +87,16 @@ def _distributions() -> Iterator[importlib_metadata.Distribution]:
     seen = set()
     distribution: importlib_metadata.Distribution
     for distribution in importlib_metadata.distributions():  # type: ignore[assignment]
-        try:
-            name = distribution.metadata["Name"]
-            if not name or distribution.version is None:
-                continue
-            canonical = re.sub(r"[-_.]+", "-", name).lower()
-            # pip renames what it is replacing to ~ame-1.0.dist-info, and a killed pip leaves it.
-            folder = Path(str(getattr(distribution, "_path", ""))).name
-            if canonical not in seen and not folder.startswith("~"):
-                seen.add(canonical)
-                yield distribution
-        except Exception as error:
-            logs.get().debug("plugin.unreadable_distribution", error=str(error))
+        # Told from the folder: to parse the metadata of all that is installed takes ten times as
+        # long. pip renames what it is replacing to ~ame-1.0.dist-info, and a killed pip leaves it.
+        name = distribution._normalized_name
+        if name not in seen and not name.startswith("~") and _has_metadata(distribution):
+            seen.add(name)
+            yield distribution
+
+
+def _has_metadata(distribution: importlib_metadata.Distribution) -> bool:
+    try:
+        return bool(distribution.read_text("METADATA") or distribution.read_text("PKG-INFO"))
+    except ValueError:
+        return False

@@ -17,7 +17,14 @@ import attrs
 
 from horae import logs
 from horae.clock import Clock
-from horae.errors import PluginBusy, PluginError, PluginLoadFailed, PluginNotFound, TypeTaken
+from horae.errors import (
+    PluginBusy,
+    PluginError,
+    PluginLoadFailed,
+    PluginNotFound,
+    TypeTaken,
+    summarise,
+)
 from horae.plugins import loader, modules
 from horae.plugins.activation import Activation
 from horae.plugins.discovery import BUILTIN_DISTRIBUTION, Candidate, discover
@@ -62,6 +69,7 @@ class Lifecycle:
         settings: Mapping[str, Mapping[str, Any]],
         drain: Drain,
         announce: Callable[[PluginInfo], None],
+        withdrawn: Callable[[PluginInfo], None],
     ) -> None:
         self._store = store
         self._registry = registry
@@ -70,6 +78,7 @@ class Lifecycle:
         self._settings = settings
         self._drain = drain
         self._announce = announce
+        self._withdrawn = withdrawn
         self._manager = loader.new_manager()
         self._loaded: dict[str, Loaded] = {}
         self._infos: dict[str, PluginInfo] = {}
@@ -181,8 +190,7 @@ class Lifecycle:
         except loader.Refused as error:
             return PluginLoadFailed(loaded.info.name, phase, str(error))
         except BaseException as error:
-            detail = f"{type(error).__name__}: {error}" if str(error) else repr(error)
-            return PluginLoadFailed(loaded.info.name, phase, detail)
+            return PluginLoadFailed(loaded.info.name, phase, summarise(error))
         return None
 
     def _import(self, loaded: Loaded) -> None:
@@ -253,7 +261,9 @@ class Lifecycle:
                     f"Plugin {name!r} came with horae; without it no event could be scheduled.",
                     plugin=name,
                 )
-            return self._unload(loaded, drain)
+            report = self._unload(loaded, drain)
+            self._withdrawn(loaded.info)
+            return report
 
     def _unload(self, loaded: Loaded, drain: float) -> UnloadReport:
         started = time.monotonic()
@@ -283,8 +293,18 @@ class Lifecycle:
             errors=tuple(errors),
         )
 
+    def close(self) -> None:
+        """Take every plugin down with the host, the latest first; all are wanted again later."""
+        with self._changing:
+            for loaded in reversed(list(self._loaded.values())):
+                errors = self._take_down(loaded)
+                del self._loaded[loaded.info.name]
+                self._set(loaded.info, PluginState.UNLOADED, "; ".join(errors) or None)
+
     def _withdraw_from_catalogue(self, loaded: Loaded) -> None:
-        """A type's absence begins when the last living host withdraws it."""
+        """A type's absence begins when the last living host withdraws it; one that the plugin's
+        next version still has is not absent.
+        """
         mine = loaded.contribution.types if loaded.contribution else ()
         elsewhere = {
             event_type
@@ -292,7 +312,8 @@ class Lifecycle:
             if host.name != self._host.name
             for event_type in host.event_types
         }
-        self._store.withdraw(sorted(set(mine) - elsewhere), self._clock.micros())
+        gone = set(mine) - elsewhere - set(self._registry.snapshot.types)
+        self._store.withdraw(sorted(gone), self._clock.micros())
 
     def _take_down(self, loaded: Loaded) -> list[str]:
         """Undo whatever of the phases was done, last first; the plugin's errors as text."""
@@ -336,17 +357,19 @@ class Lifecycle:
                 )
             new = self._from_candidate(_find(name))
             assert old.contribution is not None
-            with self._parked(old, drain) as kept:
+            with self._parked(old, drain):
                 self._bring_up(new)
-                kept.clear()
+            self._withdraw_from_catalogue(old)
+            old.owns_modules = False  # its own are gone; what has their names now is the new code
             self._take_down(old)
+            self._withdrawn(old.info)
             return new.info
 
     @contextmanager
-    def _parked(self, old: Loaded, drain: float) -> Iterator[dict[str, ModuleType]]:
+    def _parked(self, old: Loaded, drain: float) -> Iterator[None]:
         """Take the old code out of the way for the new; on any error, put it back to work.
 
-        Its events wait meanwhile. Whoever has succeeded clears what is kept.
+        Its events wait meanwhile.
         """
         assert old.contribution is not None
         contribution, own = old.contribution, old.modules()
@@ -354,15 +377,15 @@ class Lifecycle:
         try:
             self._drain_or_refuse(old, drain)
             modules.purge(own)
-            yield own
-        finally:
-            if own:
-                modules.restore(own)
-                self._registry.publish(contribution)
-                failed = self._infos[old.info.name].reason
-                self._infos[old.info.name] = attrs.evolve(
-                    old.info, reason=failed and f"still {old.info.version}, for {failed}"
-                )
+            yield
+        except BaseException:
+            modules.restore(own)
+            self._registry.publish(contribution)
+            failed = self._infos[old.info.name].reason
+            self._infos[old.info.name] = attrs.evolve(
+                old.info, reason=failed and f"still {old.info.version}, for {failed}"
+            )
+            raise
 
     def _drain_or_refuse(self, old: Loaded, drain: float) -> None:
         if not old.generation.wait_idle(drain):
@@ -407,7 +430,7 @@ def _guarded(action: Callable[[], object]) -> list[str]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        return [f"{type(error).__name__}: {error}"]
+        return [summarise(error)]
     return []
 
 

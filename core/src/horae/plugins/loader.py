@@ -72,8 +72,7 @@ def register(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
             near = difflib.get_close_matches(hook, known, n=1)
             guess = f"; did you mean {near[0]}?" if near else ""
             raise Refused(f"there is no hook {hook}{guess} Known: {', '.join(known)}")
-        wrapper = bool(options.get("wrapper") or options.get("hookwrapper"))
-        if wrapper != (hook == WRAPPED):
+        if options["hookwrapper"] or options["wrapper"] != (hook == WRAPPED):
             form = "@hookimpl(wrapper=True)" if hook == WRAPPED else "a plain @hookimpl"
             raise Refused(f"{hook} must be {form}")
     try:

@@ -1,28 +1,46 @@
 """Which loaded modules belong to a plugin, and how they leave without a trace."""
 
 import contextlib
+import functools
 import importlib
 import linecache
 import sys
 import typing
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 from pathlib import Path
 from types import ModuleType
 
 
 def owned(files: frozenset[str], top: str) -> dict[str, ModuleType]:
-    """The loaded modules that came from ``files``; without any, those under the name ``top``."""
-    if not files:
-        return {n: m for n, m in list(sys.modules.items()) if n == top or n.startswith(top + ".")}
-    return {name: module for name, module in list(sys.modules.items()) if _file(module) in files}
+    """The loaded modules that came from ``files``; without any, those of the package around
+    ``top``.
+    """
+    loaded = list(sys.modules.items())
+    if files:
+        return {name: module for name, module in loaded if _file(module) in files}
+    package = _outermost(top)
+    return {name: module for name, module in loaded if f"{name}.".startswith(f"{package}.")}
+
+
+def _outermost(module: str) -> str:
+    """The outermost package around ``module`` that is no namespace shared with others."""
+    names = list(accumulate(module.split("."), "{}.{}".format))
+    regular = (name for name in names if name not in sys.modules or _file(sys.modules[name]))
+    return next(regular, module)
 
 
 def _file(module: ModuleType) -> str | None:
     try:
         path = module.__file__
-        return str(Path(path).resolve()) if path else None
+        return _real(path) if path else None
     except (AttributeError, OSError, TypeError, ValueError):
         return None
+
+
+@functools.lru_cache(maxsize=4096)
+def _real(path: str) -> str:
+    return str(Path(path).resolve())
 
 
 def purge(modules: Mapping[str, ModuleType]) -> None:
@@ -42,7 +60,9 @@ def restore(modules: Mapping[str, ModuleType]) -> None:
     for name, module in modules.items():
         parent, _, child = name.rpartition(".")
         if parent in sys.modules:
-            setattr(sys.modules[parent], child, module)
+            # Only where it is missing: ``from acme.ping import ping`` puts a function under the
+            # name of its module, and that is what the package had.
+            vars(sys.modules[parent]).setdefault(child, module)
     forget_caches()
 
 

@@ -76,7 +76,6 @@ class PluginOperations:
         report = self._lifecycle.unload(name, seconds)
         info = next(info for info in self._lifecycle.plugins() if info.name == name)
         self._record(info, "unloaded", attrs.asdict(report))
-        self._announce_waiting(info)
         return report
 
     def upgrade_plugin(self, name: str, drain: float | None = None) -> PluginInfo:
@@ -91,8 +90,10 @@ class PluginOperations:
 
     def plugins(self) -> list[PluginInfo]:
         """The plugins and how they stand: on this host, or for a client on every host."""
-        if self._on_record or self._lifecycle.plugins():
-            return self._lifecycle.plugins()
+        own = self._lifecycle.plugins()
+        # A client has the built-in ones once it has read a schedule, and is still a client.
+        if self._on_record or not all(self._lifecycle.is_builtin(info.name) for info in own):
+            return own
         return [_info(row) for row in self.store.plugin_rows()]
 
     def discover(self) -> list[PluginInfo]:
@@ -193,6 +194,7 @@ class PluginOperations:
         )
 
     def _announce_waiting(self, info: PluginInfo) -> None:
+        """Tell which types of a plugin nobody has any more, now that it was withdrawn."""
         only = frozenset(info.event_types)
         backlog = self.store.backlog(self.clock.micros())
         for waiting in provenance.waiting(backlog, self._circumstances(), only):

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import attrs
@@ -25,10 +25,13 @@ from horae.scheduling.recurrence import Result, load_schedule, settlement
 from horae.scheduling.runner import RunnerWork
 from horae.settings import Settings
 from horae.stores.base import Claim, Claimed, Lane, NewEvent, Provider, Store
-from horae_hookspecs import Executor, Outcome
+from horae_hookspecs import Executor, Outcome, Schedule
 
 MAX_BATCH: Final = 1000
 """The most that one turn claims ahead of the executors' capacity."""
+
+NEVER: Final = 2**63
+"""Later than every due time."""
 
 COUNT_MISSED: Final = 1000
 """Where counting missed occurrences stops."""
@@ -79,7 +82,7 @@ class Engine:
         self._lookahead = 0
         self._claimable: tuple[_Claimable, ...] = ()
         self._basis: tuple[Snapshot, Sequence[Lane]] | None = None
-        self._next_due: int | None = None
+        self._next_due = NEVER
         self._troubles = 0
         self._closed = False
         self._stopping = False
@@ -128,6 +131,11 @@ class Engine:
         """Take a turn soon: something was scheduled, changed or finished."""
         self._wake.set()
 
+    def scheduled(self, due: int) -> None:
+        """Take a turn soon if an event that was added is due before all that are known."""
+        if due < self._next_due:
+            self._wake.set()
+
     def wait(self, condition: Callable[[], Any], timeout: float | None) -> bool:
         """Wait until ``condition`` holds at the end of a turn; False when time was up first."""
         with self._turned:
@@ -148,7 +156,11 @@ class Engine:
         return self._stopping
 
     def cancel(self, event_id: int) -> None:
-        """Tell a running job of this event that it is not wanted any more."""
+        """Tell a running job of this event that it is not wanted any more; one that was claimed
+        and has not begun is given back, and never does.
+        """
+        if self._return_queued(lambda work: work.event_id == event_id):
+            self.wake()
         for work in list(self._running.values()):
             if work.event_id == event_id:
                 work.cancelled = True
@@ -218,22 +230,24 @@ class Engine:
 
     def _turn(self) -> None:
         now = self.clock.micros()
+        self._next_due = NEVER  # whatever is scheduled from here on asks for another turn
         self._give_up_late(now)
         done = [self._done.popleft() for _ in range(len(self._done))]
+        freed = Counter(work.executor for work, _ in done)
+        self._outstanding.subtract(freed)  # before the claim, which fills what has become free
         try:
             with self.store.transaction():
                 fenced = self._settle(done)
                 works = self._claim(now)
         except BaseException:
+            self._outstanding.update(freed)
             self._done.extendleft(reversed(done))
             raise
         self._lookahead = min(MAX_BATCH, max(2 * len(done), self._lookahead // 2))
-        for work, _ in done:
-            self._outstanding[self._executor(work.entry)] -= 1
-        self._announce(done, fenced)
         for work in works:
             self._hand_over(work)
-        due = self._next_due is not None and self._next_due <= now
+        self._announce(done, fenced)  # last: whatever goes wrong in it, nothing claimed is left
+        due = self._next_due <= now
         self._idle = not (works or due or self._queued or self._running or self._done)
 
     def _settle(self, done: Sequence[tuple[RunnerWork, Result]]) -> set[tuple[int, int]]:
@@ -250,15 +264,24 @@ class Engine:
         if self._closed:
             return works
         for claimable in self._claimables():
-            room = claimable.executor.capacity() - self._outstanding[claimable.executor]
+            room = self._room(claimable)
             claimed = self._claim_for(claimable, now, room + self._lookahead)
             works += [
-                RunnerWork(self, claim, *claimable.entries[claim.lane]) for claim in claimed.claims
+                RunnerWork(self, claim, *claimable.entries[claim.lane], claimable.executor)
+                for claim in claimed.claims
             ]
             if claimed.next_due is not None and room > 0:
                 next_due.append(claimed.next_due)
-        self._next_due = min(next_due, default=None)
+        self._next_due = min(next_due, default=NEVER)
         return works
+
+    def _room(self, claimable: _Claimable) -> int:
+        try:
+            return claimable.executor.capacity() - self._outstanding[claimable.executor]
+        except BaseException as error:
+            _, entry = next(iter(claimable.entries.values()))
+            hook_failed(entry.generation.plugin, "horae_executors", error)
+            return -MAX_BATCH
 
     def _claim_for(self, claimable: _Claimable, now: int, limit: int) -> Claimed:
         claimed = self.store.claim(self._lease.id, claimable.providers, now, max(limit, 0))
@@ -283,7 +306,7 @@ class Engine:
             entry = snapshot.types.get(lane.event_type)
             if entry is None or lane.schema_version > entry.job.version:
                 continue
-            executor = self._find_executor(entry, snapshot)
+            executor = self._executor(entry, snapshot)
             if lane.kind in snapshot.kinds and executor is not None:
                 sorted_lanes.setdefault(executor, {})[lane.id] = (lane, entry)
         return tuple(
@@ -295,24 +318,21 @@ class Engine:
             for executor, entries in sorted_lanes.items()
         )
 
-    def _find_executor(self, entry: Entry, snapshot: Snapshot) -> Executor | None:
+    def _executor(self, entry: Entry, snapshot: Snapshot) -> Executor | None:
         name = entry.policy.executor or "thread"
         if entry.job.is_async and name in self._own_executors:
             name = "async"  # only a loop can await it
         return self._own_executors.get(name) or snapshot.executors.get(name)
 
-    def _executor(self, entry: Entry) -> Executor:
-        return self._find_executor(entry, self.registry.snapshot) or self._own_executors["thread"]
-
     def _hand_over(self, work: RunnerWork) -> None:
-        executor = self._executor(work.entry)
-        self._outstanding[executor] += 1
+        self._outstanding[work.executor] += 1
         self._queued[work.key] = work
         try:
-            executor.submit(work)
+            work.executor.submit(work)
         except BaseException as error:
             hook_failed(work.entry.generation.plugin, "horae_executors", error)
-            self._return_queued(lambda other: other is work)
+            if self._queued.pop(work.key, None) is not None:
+                self._done.append((work, work.result(Outcome.FAILED, error=describe(error))))
 
     def _announce(
         self, done: Sequence[tuple[RunnerWork, Result]], fenced: set[tuple[int, int]]
@@ -325,19 +345,18 @@ class Engine:
                 filters = {"event_id": work.event_id, "claim": work.claim}
                 for run in self.store.runs(filters, 1, 0):
                     self.registry.observe("horae_run_finished", run=run)
-            if "horae_event_missed" in observers and not work.row.attempt:
+            if "horae_event_missed" in observers and work.row.covered is None:
                 self._announce_missed(work.row, work.event_type, result)
 
     def _announce_missed(self, claim: Claim, event_type: str, result: Result) -> None:
         """Count the occurrences after the nominal one that this run stood for."""
         if result.outcome in (Outcome.RETURNED, Outcome.INTERRUPTED):
             return
-        schedule = load_schedule(claim.schedule, self.registry.snapshot.kinds)
-        at = schedule and schedule.next_after(from_micros(claim.occurrence))
-        first, skipped = at, 0
-        while schedule and at and to_micros(at) <= result.started and skipped < COUNT_MISSED:
-            skipped += 1
-            at = schedule.next_after(at)
+        try:
+            schedule = load_schedule(claim.schedule, self.registry.snapshot.kinds)
+            first, skipped = _missed(schedule, claim.occurrence, result.started)
+        except BaseException:
+            return  # the settlement asked the same schedule, and has set the event aside for it
         if skipped:
             self.registry.observe(
                 "horae_event_missed",
@@ -359,11 +378,7 @@ class Engine:
 
     def _until_next(self) -> float:
         moments = [work.deadline for work in list(self._running.values()) if work.deadline]
-        if self._next_due is not None:
-            moments.append(self._next_due)
-        until = min(moments, default=None)
-        if until is None:
-            return self._settings.poll
+        until = min([*moments, self._next_due])
         return min(self._settings.poll, (until - self.clock.micros()) / 1e6)
 
     def _look_around(self) -> bool:
@@ -393,9 +408,10 @@ class Engine:
         if self._running.pop(work.key, None) is None:
             return False
         work.cancelled = True
-        self._done.append((work, work.result(outcome, error=reason)))
+        final = outcome is Outcome.INTERRUPTED and work.entry.policy.interrupted == "fail"
+        self._done.append((work, work.result(outcome, error=reason, final=final)))
         try:
-            self._executor(work.entry).replace(work)
+            work.executor.replace(work)
         except BaseException as error:
             hook_failed(work.entry.generation.plugin, "horae_executors", error)
         return True
@@ -441,3 +457,15 @@ class Engine:
 
 def _provider(generation: Generation) -> Provider:
     return Provider(generation.plugin, generation.version, generation.number)
+
+
+def _missed(schedule: Schedule | None, occurrence: int, until: int) -> tuple[datetime | None, int]:
+    """The first occurrence after ``occurrence``, and how many there are up to ``until``."""
+    if schedule is None:
+        return None, 0
+    first = at = schedule.next_after(from_micros(occurrence))
+    skipped = 0
+    while at is not None and to_micros(at) <= until and skipped < COUNT_MISSED:
+        skipped += 1
+        at = schedule.next_after(at)
+    return first, skipped

@@ -66,7 +66,13 @@ class AsyncExecutor(Executor):
     def start(self) -> None:
         """Start the loop."""
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="horae-async", daemon=True).start()
+        serve = threading.Thread(target=self._serve, args=(self._loop,), name="horae-async")
+        serve.daemon = True
+        serve.start()
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.run_forever()
+        loop.close()
 
     def capacity(self) -> int:
         """Tasks are cheap; this only bounds what one host takes at a time."""

@@ -111,7 +111,7 @@ class Lease:
                 self.rescue_lost()
             except StoreError as error:
                 logs.get().error("host.beat_failed", error=str(error))
-            self._wake.wait(TICK)
+            self._wake.wait(min(TICK, self._settings.beat))
             self._wake.clear()
 
     def _beat_if_due(self) -> None:

@@ -1,10 +1,11 @@
 """What a host can do with events: the part of its face that scheduling owns."""
 
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal
 
-from horae.clock import Clock
+from horae.clock import Clock, from_micros
 from horae.errors import EventNotFound, KeyTaken, WaitTimeout
 from horae.registry import Registry
 from horae.scheduling.engine import Engine
@@ -64,17 +65,19 @@ class EventOperations:
         (added,) = self.store.add([new])
         if not added.created:
             return self._kept(new, added.id, on_conflict)
-        self._wake()
-        event = self._stored(added.id)
-        self.registry.observe("horae_event_scheduled", event=event)
-        return event
+        self._added(new, added.id)
+        return _fresh(new, added.id)
 
     def schedule_many(self, requests: Iterable[Mapping[str, Any]]) -> list[int]:
         """Store many events in one transaction, all or none; each a mapping of ``schedule``'s
         arguments by name. Gives their ids, and raises what ``schedule`` raises.
         """
-        added = self.store.add([self._planner.plan(**request) for request in requests])
-        self._wake()
+        moment = self._planner.moment()
+        events = [self._planner.plan(**request, moment=moment) for request in requests]
+        added = self.store.add(events)
+        for new, one in zip(events, added, strict=True):
+            if one.created:
+                self._added(new, one.id)
         return [one.id for one in added]
 
     def get(self, event_id: int) -> ScheduledEvent | None:
@@ -101,6 +104,7 @@ class EventOperations:
         cancelled = self.store.cancel(event_id, reason or "cancelled", self.clock.micros())
         if cancelled and self._engine is not None:
             self._engine.cancel(event_id)
+            self._engine.wake()
         return cancelled or self._is_there(event_id)
 
     def pause(self, event_id: int) -> bool:
@@ -148,6 +152,12 @@ class EventOperations:
             counts.setdefault(event_type, {})[state] = count
         return counts
 
+    def _added(self, new: NewEvent, event_id: int) -> None:
+        if self._engine is not None:
+            self._engine.scheduled(new.due)
+        if "horae_event_scheduled" in self.registry.snapshot.observers:
+            self.registry.observe("horae_event_scheduled", event=_fresh(new, event_id))
+
     def _stored(self, event_id: int) -> ScheduledEvent:
         event = self.store.get(event_id)
         assert event is not None
@@ -181,3 +191,26 @@ class EventOperations:
 def _ends_an_occurrence(run: Run) -> bool:
     passing = (Outcome.SNOOZED, Outcome.RETURNED, Outcome.INTERRUPTED)
     return run.outcome is not None and run.outcome not in passing and not run.will_retry
+
+
+def _fresh(new: NewEvent, event_id: int) -> ScheduledEvent:
+    """An event as it stands right after it was stored."""
+    return ScheduledEvent(
+        id=event_id,
+        event_type=new.event_type,
+        schema_version=new.schema_version,
+        arguments=json.loads(new.arguments),
+        schedule=json.loads(new.schedule),
+        due=from_micros(new.due),
+        state=State.PENDING,
+        paused=False,
+        attempt=0,
+        key=new.key,
+        resource=new.resource,
+        origin=new.origin,
+        description=new.description,
+        priority=new.priority,
+        created=from_micros(new.created),
+        last_outcome=None,
+        reason=None,
+    )

@@ -8,11 +8,12 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
 from horae.clock import from_micros, to_micros
+from horae.errors import summarise
 from horae.stores.base import Claim, NewEvent, Settlement
 from horae_hookspecs import Outcome, Retry, Schedule, ScheduleError, State
 
@@ -27,7 +28,8 @@ COUNTED: Final = (Outcome.FAILED, Outcome.TIMEOUT)
 class Result:
     """How a run ended, as the runner saw it; instants in microseconds.
 
-    ``after`` is the wait that the job asked for; ``quarantine`` sets the event aside.
+    ``after`` is the wait that the job asked for; ``quarantine`` sets the event aside; ``final``
+    says that an interrupted occurrence is not to be repeated.
     """
 
     outcome: Outcome
@@ -39,6 +41,7 @@ class Result:
     reason: str | None = None
     after: timedelta = timedelta(0)
     quarantine: bool = False
+    final: bool = False
     follow_ups: Sequence[NewEvent] = ()
 
 
@@ -46,39 +49,41 @@ def settlement(
     claim: Claim, result: Result, retry: Retry, kinds: Mapping[str, type[Schedule]]
 ) -> Settlement:
     """The event's next state after ``result``; whatever the schedule raises quarantines it."""
-    covered = claim.covered if claim.covered is not None else result.started
     attempt = claim.attempt + (result.outcome in COUNTED)
-    waits = dict(state=State.PENDING, occurrence=claim.occurrence, settled=claim.settled)
-    if result.quarantine:
-        step: dict[str, Any] = waits | dict(state=State.QUARANTINED, due=claim.due, attempt=attempt)
-    elif result.outcome in (Outcome.RETURNED, Outcome.INTERRUPTED):
-        step = waits | dict(due=claim.due, attempt=attempt, interruptions=claim.interruptions)
-    elif result.outcome is Outcome.SNOOZED:
-        due = result.finished + result.after // timedelta(microseconds=1)
-        step = waits | dict(due=due, attempt=attempt, covered=covered)
-    elif result.outcome in COUNTED and attempt < retry.attempts:
-        due = result.finished + backoff(retry, attempt)
-        step = waits | dict(due=due, attempt=attempt, covered=covered, will_retry=True)
-    else:
-        step = _conclude(claim, result, covered, kinds)
-    return Settlement(
-        **{
-            "event_id": claim.event_id,
-            "claim": claim.claim,
-            "lane": claim.lane,
-            "priority": claim.priority,
-            "outcome": result.outcome,
-            "started": result.started,
-            "finished": result.finished,
-            "interruptions": 0,
-            "result": result.result,
-            "result_error": result.result_error,
-            "error": result.error,
-            "reason": result.reason,
-            "follow_ups": result.follow_ups,
-            **step,
-        }
+    waiting = Settlement(
+        event_id=claim.event_id,
+        claim=claim.claim,
+        lane=claim.lane,
+        priority=claim.priority,
+        outcome=result.outcome,
+        started=result.started,
+        finished=result.finished,
+        state=State.PENDING,
+        due=claim.due,
+        occurrence=claim.occurrence,
+        attempt=attempt,
+        interruptions=0,
+        settled=claim.settled,
+        covered=claim.covered,
+        result=result.result,
+        result_error=result.result_error,
+        error=result.error,
+        reason=result.reason,
+        follow_ups=result.follow_ups,
     )
+    covered = result.started if claim.covered is None else claim.covered
+    if result.quarantine:
+        return waiting._replace(state=State.QUARANTINED)
+    if result.outcome in (Outcome.RETURNED, Outcome.INTERRUPTED) and not result.final:
+        return waiting._replace(interruptions=claim.interruptions)
+    if result.outcome is Outcome.SNOOZED:
+        due = result.finished + result.after // timedelta(microseconds=1)
+        return waiting._replace(due=due, covered=covered)
+    if result.outcome in COUNTED and attempt < retry.attempts:
+        due = result.finished + backoff(retry, attempt)
+        return waiting._replace(due=due, covered=covered, will_retry=True)
+    concluded = waiting._replace(settled=claim.occurrence, attempt=0, covered=None)
+    return _move_on(concluded, claim, covered, kinds)
 
 
 def backoff(retry: Retry, attempt: int) -> int:
@@ -111,26 +116,25 @@ def dump_schedule(schedule: Schedule) -> str:
         ) from error
 
 
-def _conclude(
-    claim: Claim, result: Result, covered: int, kinds: Mapping[str, type[Schedule]]
-) -> dict[str, Any]:
-    concluded: dict[str, Any] = dict(
-        occurrence=claim.occurrence, settled=claim.occurrence, attempt=0
-    )
-    if result.outcome is Outcome.CANCELLED:
-        return concluded | dict(state=State.CANCELLED, due=None)
+def _move_on(
+    concluded: Settlement, claim: Claim, covered: int, kinds: Mapping[str, type[Schedule]]
+) -> Settlement:
+    """On to the occurrence that follows, or over."""
+    if concluded.outcome is Outcome.CANCELLED:
+        return concluded._replace(state=State.CANCELLED, due=None)
+    over = concluded._replace(state=State.FAILED if concluded.error else State.FINISHED, due=None)
+    if not claim.recurs:
+        return over
+    # Where the kind vanished during the run, or cannot say, the event stays where it is: the
+    # outcome is kept, and whoever claims it next finds its occurrence settled and moves on.
+    stuck = concluded._replace(due=claim.occurrence)
     try:
         schedule = load_schedule(claim.schedule, kinds)
         if schedule is None:
-            # The kind vanished during the run: the outcome is kept, and whoever has the kind
-            # again finds the occurrence settled and moves on to the next.
-            return concluded | dict(state=State.PENDING, due=claim.occurrence)
+            return stuck
         following = schedule.next_after(from_micros(max(claim.occurrence, covered)))
         due = None if following is None else to_micros(following)
     except BaseException as error:
-        reason = f"the schedule cannot say when it is due next: {type(error).__name__}: {error}"
-        return concluded | dict(state=State.QUARANTINED, due=claim.occurrence, reason=reason)
-    if due is not None:
-        return concluded | dict(state=State.PENDING, due=due, occurrence=due)
-    failed = result.outcome in COUNTED or result.outcome is Outcome.SKIPPED
-    return concluded | dict(state=State.FAILED if failed else State.FINISHED, due=None)
+        reason = f"the schedule cannot say when it is due next: {summarise(error)}"
+        return stuck._replace(state=State.QUARANTINED, reason=reason)
+    return over if due is None else concluded._replace(due=due, occurrence=due)

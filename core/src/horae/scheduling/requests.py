@@ -1,17 +1,47 @@
 """From what a caller asks for to what is stored: types looked up, arguments checked, time fixed."""
 
 import difflib
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
+
+import attrs
 
 from horae.clock import Clock, to_micros
 from horae.errors import SettingsError, UnknownEventType, UnknownSchedule
 from horae.payloads import to_json
 from horae.registry import Entry, Registry
 from horae.scheduling.recurrence import dump_schedule
-from horae.stores.base import PRIORITIES, NewEvent, Store
+from horae.stores.base import PRIORITIES, CatalogueEntry, NewEvent, Store
 from horae_hookspecs import Schedule, ScheduleError, ScheduleLike
+
+
+@attrs.frozen
+class Times:
+    """A schedule as it is stored, and when its first occurrence is due."""
+
+    kind: str
+    text: str
+    due: int
+    recurs: bool
+
+
+class Moment:
+    """What requests that are planned together share: the time, and what was looked up for one."""
+
+    def __init__(
+        self, now: datetime, catalogue: Callable[[], Mapping[str, CatalogueEntry]]
+    ) -> None:
+        self.now = now
+        self.micros = to_micros(now)
+        self.times: dict[object, Times] = {}
+        self._read = catalogue
+
+    @functools.cached_property
+    def catalogue(self) -> Mapping[str, CatalogueEntry]:
+        """The store's catalogue of types."""
+        return self._read()
 
 
 class Planner:
@@ -29,6 +59,10 @@ class Planner:
         self._clock = clock
         self._kinds = kinds
 
+    def moment(self) -> Moment:
+        """Now, for one request or for many."""
+        return Moment(self._clock.now(), self._store.catalogue)
+
     def plan(
         self,
         event_type: str | object,
@@ -41,24 +75,23 @@ class Planner:
         description: str | None = None,
         priority: int = 1,
         allow_unknown: bool = False,
+        moment: Moment | None = None,
     ) -> NewEvent:
         """The event that the arguments of ``Host.schedule`` ask for; raises what that raises."""
         if priority not in PRIORITIES:
             raise SettingsError(f"priority={priority!r} is none of 0 (first), 1, 2, 3 (last).")
-        now = self._clock.now()
-        name, version, text = self._payload(event_type, arguments, allow_unknown)
-        when = self._schedule(schedule, now).anchored(now)
-        first = when.first_from(now)
-        if first is None:
-            raise ScheduleError(f"{when} never comes due from now on.", value=when)
+        moment = moment or self.moment()
+        name, version, text = self._payload(event_type, arguments, allow_unknown, moment)
+        times = self._times(schedule, moment)
         return NewEvent(
             event_type=name,
             schema_version=version,
-            kind=when.kind,
+            kind=times.kind,
             arguments=text,
-            schedule=dump_schedule(when),
-            due=to_micros(first),
-            created=to_micros(now),
+            schedule=times.text,
+            due=times.due,
+            created=moment.micros,
+            recurs=times.recurs,
             key=key,
             resource=resource,
             origin=origin,
@@ -67,7 +100,11 @@ class Planner:
         )
 
     def _payload(
-        self, event_type: str | object, arguments: Mapping[str, Any] | None, allow_unknown: bool
+        self,
+        event_type: str | object,
+        arguments: Mapping[str, Any] | None,
+        allow_unknown: bool,
+        moment: Moment,
     ) -> tuple[str, int, str]:
         types = self._registry.snapshot.types
         if not isinstance(event_type, str):
@@ -77,17 +114,25 @@ class Planner:
         if loaded is not None:
             return event_type, loaded.job.version, loaded.job.validate(arguments or {})
         text = to_json(arguments or {}, event_type)
-        catalogue = self._store.catalogue()
-        if event_type in catalogue:
-            return event_type, catalogue[event_type].schema_version, text
+        if event_type in moment.catalogue:
+            return event_type, moment.catalogue[event_type].schema_version, text
         if allow_unknown:
             return event_type, 1, text
-        near = difflib.get_close_matches(event_type, [*types, *catalogue], n=1)
-        hint = ""
-        if near and near[0] in catalogue:
-            known = catalogue[near[0]]
-            hint = f" Plugin {known.plugin!r} ({known.distribution or 'no distribution'}) has it."
-        raise UnknownEventType(event_type, nearest=near[0] if near else None, hint=hint)
+        raise _unknown(event_type, {*types, *moment.catalogue}, moment.catalogue)
+
+    def _times(self, value: ScheduleLike, moment: Moment) -> Times:
+        # Many events at once mostly share few schedules, and these are values that do not change.
+        remembered = moment.times if isinstance(value, Hashable) else {}
+        known = remembered.get(value)
+        if known is None:
+            when = self._schedule(value, moment.now).anchored(moment.now)
+            first = when.first_from(moment.now)
+            if first is None:
+                raise ScheduleError(f"{when} never comes due from now on.", value=when)
+            recurs = when.next_after(first) is not None
+            known = Times(when.kind, dump_schedule(when), to_micros(first), recurs)
+            remembered[value] = known
+        return known
 
     def _schedule(self, value: ScheduleLike, now: datetime) -> Schedule:
         if isinstance(value, Schedule):
@@ -100,6 +145,15 @@ class Planner:
                 if parsed is not None:
                     return parsed
         raise UnknownSchedule(value, sorted(kinds))
+
+
+def _unknown(
+    event_type: str, names: Iterable[str], catalogue: Mapping[str, CatalogueEntry]
+) -> UnknownEventType:
+    near = next(iter(difflib.get_close_matches(event_type, list(names), n=1)), None)
+    known = catalogue.get(near or "")
+    hint = known and f" Plugin {known.plugin!r} ({known.distribution or 'no distribution'}) has it."
+    return UnknownEventType(event_type, nearest=near, hint=hint or "")
 
 
 def _entry_of(job: object, types: Mapping[str, Entry]) -> Entry:

@@ -14,12 +14,12 @@ from typing import Any, Protocol
 import structlog
 
 from horae.clock import Clock, from_micros
-from horae.errors import describe
+from horae.errors import describe, summarise
 from horae.payloads import dump_result
 from horae.registry import Entry, Observer, Registry, hook_failed
 from horae.scheduling.recurrence import Result
 from horae.stores.base import Claim, Lane, NewEvent
-from horae_hookspecs import CancelEvent, Outcome, RetryLater, ScheduleLike
+from horae_hookspecs import CancelEvent, Executor, Outcome, RetryLater, ScheduleLike
 
 
 class Desk(Protocol):
@@ -41,10 +41,23 @@ class Desk(Protocol):
 class RunnerWork:
     """A claimed run in the hands of an executor; see ``horae_hookspecs.Work``."""
 
-    __slots__ = ("cancelled", "claim", "deadline", "desk", "entry", "lane", "row", "started")
+    __slots__ = (
+        "cancelled",
+        "claim",
+        "deadline",
+        "desk",
+        "entry",
+        "executor",
+        "lane",
+        "row",
+        "started",
+    )
 
-    def __init__(self, desk: Desk, row: Claim, lane: Lane, entry: Entry) -> None:
+    def __init__(
+        self, desk: Desk, row: Claim, lane: Lane, entry: Entry, executor: Executor
+    ) -> None:
         self.desk = desk
+        self.executor = executor
         self.row = row
         self.claim = row.claim
         self.lane = lane
@@ -102,6 +115,7 @@ class _Attempt:
         self.kept = True
         self.refusal: Result | None = None
         self.value: Any = None
+        self.wrappers = _Wrappers(work, ())
 
     def __enter__(self) -> "_Attempt":
         return self
@@ -149,7 +163,8 @@ class _Attempt:
             return self.work.result(
                 Outcome.FAILED,
                 error=describe(error),
-                reason=f"its arguments do not fit version {entry.job.version} of the type: {error}",
+                reason=f"its arguments do not fit schema version {entry.job.version} of the type: "
+                + summarise(error),
                 quarantine=True,
             )
         return None

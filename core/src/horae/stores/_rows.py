@@ -1,8 +1,10 @@
-"""Rows as models, and filters as SQL: what the SQL stores have in common."""
+"""Rows as models, and filters as SQL: what the stores have in common."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
+
+import attrs
 
 from horae.clock import from_micros
 from horae.stores.base import HostRecord, PluginRow
@@ -48,10 +50,9 @@ def conditions(
 
     Raises TypeError for a filter that there is no column for.
     """
+    refuse_unknown(filters, columns)
     parts, parameters = ["1"], []
     for name, value in filters.items():
-        if name not in columns:
-            raise TypeError(f"There is no filter {name!r}; there are {', '.join(columns)}.")
         if value is None:
             parts.append(f"{columns[name]} IS NULL")
             continue
@@ -59,6 +60,13 @@ def conditions(
         parts.append(f"{columns[name]} IN ({', '.join([mark] * len(values))})")
         parameters += values
     return " AND ".join(parts), parameters
+
+
+def refuse_unknown(filters: Iterable[str], known: Iterable[str]) -> None:
+    """Raise TypeError for a filter that is none of ``known``."""
+    for name in filters:
+        if name not in known:
+            raise TypeError(f"There is no filter {name!r}; there are {', '.join(known)}.")
 
 
 def event(row: Sequence[Any]) -> ScheduledEvent:
@@ -136,23 +144,11 @@ def host(row: Sequence[Any]) -> HostRecord:
     )
 
 
-def plugin_report(row: PluginRow) -> tuple[Any, ...]:
+def plugin_report(row: PluginRow) -> dict[str, Any]:
     """The parameters of REPORT_PLUGIN."""
-    return (
-        row.host,
-        row.plugin,
-        row.desired,
-        row.action,
-        row.done,
-        row.state,
-        row.reason,
-        row.distribution,
-        row.version,
-        row.generation,
-        json.dumps(list(row.event_types)),
-        None if row.report is None else json.dumps(dict(row.report)),
-        row.ok,
-    )
+    report = None if row.report is None else json.dumps(dict(row.report))
+    event_types = json.dumps(list(row.event_types))
+    return attrs.asdict(row, recurse=False) | {"event_types": event_types, "report": report}
 
 
 def plugin_row(row: Sequence[Any]) -> PluginRow:

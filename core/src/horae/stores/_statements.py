@@ -17,10 +17,12 @@ INSERT OR IGNORE INTO horae_lane (event_type, schema_version, kind) VALUES (?, ?
 SELECT_LANES: Final = "SELECT id, event_type, schema_version, kind FROM horae_lane ORDER BY id"
 
 INSERT_EVENT: Final = """
-INSERT INTO horae_event (lane, priority, due, occurrence, arguments, schedule, key, resource,
-                         origin, description, created)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO horae_event (lane, priority, due, occurrence, recurs, arguments, schedule, key,
+                         resource, origin, description, created)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+
+LAST_EVENT: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'horae_event'"
 
 # Rides the unique index horae_event_key: who holds this key?
 KEY_HOLDER: Final = """
@@ -44,9 +46,9 @@ UPDATE horae_event SET paused = ? WHERE id = ? AND state IN ('pending', 'running
 
 RUN_NOW: Final = """
 UPDATE horae_event
-SET state = 'pending', due = ?1, occurrence = min(occurrence, ?1), paused = 0, interruptions = 0,
-    reason = NULL
-WHERE id = ?2 AND state IN ('pending', 'quarantined')
+SET state = 'pending', due = :now, occurrence = min(occurrence, :now), paused = 0,
+    interruptions = 0, reason = NULL
+WHERE id = :event AND state IN ('pending', 'quarantined')
 """
 
 # -- claim and settle
@@ -69,7 +71,7 @@ TAKE: Final = """
 UPDATE horae_event SET state = 'running', claim = claim + 1, host = ?
 WHERE id IN (SELECT value FROM json_each(?))
 RETURNING id, claim, lane, arguments, schedule, due, occurrence, attempt, interruptions, settled,
-          covered, priority, resource, origin, description, created
+          covered, recurs, priority, resource, origin, description, created
 """
 
 INSERT_RUN: Final = """
@@ -81,12 +83,13 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 # The claim in the WHERE is the fence: a late answer finds no row and changes nothing.
 SETTLE_EVENT: Final = """
 UPDATE horae_event
-SET state = CASE WHEN cancel_requested AND ?1 = 'pending' THEN 'cancelled' ELSE ?1 END,
-    due = CASE WHEN cancel_requested THEN NULL ELSE ?2 END,
-    occurrence = ?3, attempt = ?4, interruptions = ?5, settled = ?6, covered = ?7,
-    last_outcome = ?8, reason = CASE WHEN cancel_requested THEN reason ELSE ?9 END,
+SET state = CASE WHEN cancel_requested AND ? IN ('pending', 'quarantined') THEN 'cancelled'
+                 ELSE ? END,
+    due = CASE WHEN cancel_requested THEN NULL ELSE ? END,
+    occurrence = ?, attempt = ?, interruptions = ?, settled = ?, covered = ?,
+    last_outcome = ?, reason = CASE WHEN cancel_requested THEN reason ELSE ? END,
     host = NULL, cancel_requested = 0
-WHERE id = ?10 AND claim = ?11 AND state = 'running'
+WHERE id = ? AND claim = ? AND state = 'running'
 """
 
 SETTLE_RUN: Final = """
@@ -110,11 +113,11 @@ SET state = CASE WHEN cancel_requested THEN 'cancelled'
     due = CASE WHEN cancel_requested THEN NULL ELSE due END,
     reason = CASE WHEN cancel_requested THEN reason
                   WHEN interruptions + 1 >= {MAX_INTERRUPTIONS} THEN
-                      'interrupted {MAX_INTERRUPTIONS} times in a row: ' || ?1
-                  ELSE ?1 END,
+                      'interrupted {MAX_INTERRUPTIONS} times in a row: ' || :reason
+                  ELSE :reason END,
     interruptions = interruptions + 1, last_outcome = 'interrupted',
     host = NULL, cancel_requested = 0
-WHERE state = 'running' AND host = ?2
+WHERE state = 'running' AND host = :host
 """
 
 LAST_RUN: Final = f"""
@@ -127,10 +130,10 @@ WHERE r.event = ? ORDER BY r.claim DESC LIMIT 1
 # Rides horae_event_ready as a covering index; the second half is for the few that are paused.
 BACKLOG: Final = """
 SELECT lane, sum(pending), sum(overdue), min(oldest) FROM (
-    SELECT lane, count(*) AS pending, sum(due <= ?1) AS overdue, min(due) AS oldest
+    SELECT lane, count(*) AS pending, sum(due <= :now) AS overdue, min(due) AS oldest
     FROM horae_event WHERE state = 'pending' AND paused = 0 GROUP BY lane
     UNION ALL
-    SELECT lane, count(*), sum(due <= ?1), min(due)
+    SELECT lane, count(*), sum(due <= :now), min(due)
     FROM horae_event INDEXED BY horae_event_paused
     WHERE state = 'pending' AND paused = 1 GROUP BY lane
 ) GROUP BY lane
@@ -156,15 +159,16 @@ RETURNING requested
 REPORT_PLUGIN: Final = """
 INSERT INTO horae_plugin (host, plugin, desired, action, requested, done, state, reason,
                           distribution, version, generation, event_types, report, ok)
-VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+VALUES (:host, :plugin, :desired, :action, :done, :done, :state, :reason,
+        :distribution, :version, :generation, :event_types, :report, :ok)
 ON CONFLICT (host, plugin) DO UPDATE SET
-    desired = CASE WHEN requested > ?5 THEN desired ELSE ?3 END, done = ?5, state = ?6,
-    reason = ?7, distribution = ?8, version = ?9, generation = ?10, event_types = ?11,
-    report = ?12, ok = ?13
+    desired = CASE WHEN requested > :done THEN desired ELSE :desired END, done = :done,
+    state = :state, reason = :reason, distribution = :distribution, version = :version,
+    generation = :generation, event_types = :event_types, report = :report, ok = :ok
 """
 
 PLUGIN_ROWS: Final = """
 SELECT host, plugin, desired, action, drain, requested, done, state, reason, distribution, version,
        generation, event_types, report, ok
-FROM horae_plugin WHERE ?1 IS NULL OR host = ?1 ORDER BY plugin, host
+FROM horae_plugin WHERE :host IS NULL OR host = :host ORDER BY plugin, host
 """

@@ -1,6 +1,6 @@
 """The contract of a store: what each verb does, and what stays true whatever happens.
 
-Every implementation passes ``tests/stores/test_conformance.py``. Instants are integers,
+Every implementation passes ``tests/stores/test_conformance*.py``. Instants are integers,
 microseconds since the epoch. Arguments, schedules and results are JSON text that no store looks
 into. Verbs may be called from any thread; each is one transaction, or part of the one that
 ``transaction`` opened in the same thread, and has either happened as a whole or not at all.
@@ -26,7 +26,11 @@ OVER: Final = (State.FINISHED, State.FAILED, State.CANCELLED, State.EXPIRED)
 
 @attrs.frozen(kw_only=True)
 class NewEvent:
-    """An event to be stored."""
+    """An event to be stored.
+
+    ``recurs`` is False where nothing follows the first occurrence: such an event is concluded
+    without a look at its schedule.
+    """
 
     event_type: str
     schema_version: int
@@ -35,6 +39,7 @@ class NewEvent:
     schedule: str
     due: int
     created: int
+    recurs: bool = True
     key: str | None = None
     resource: str | None = None
     origin: str | None = None
@@ -90,6 +95,7 @@ class Claim(NamedTuple):
     interruptions: int
     settled: int | None
     covered: int | None
+    recurs: bool
     priority: int
     resource: str | None
     origin: str | None
@@ -124,7 +130,10 @@ class Settlement(NamedTuple):
 
 @attrs.frozen
 class Claimed:
-    """What a claim brought, and when the next event of the asked lanes is due, if any is."""
+    """What a claim brought, and when the next event of the asked lanes is due, if any is.
+
+    ``next_due`` is never too late; too early costs one look in vain.
+    """
 
     claims: Sequence[Claim]
     next_due: int | None
@@ -267,7 +276,8 @@ class Store(Protocol):
         """Record outcomes; the (event, claim) pairs that came too late are returned as fenced.
 
         A settlement counts only while its event still runs under that very claim. An event whose
-        cancellation was asked for meanwhile ends as cancelled instead of waiting again.
+        cancellation was asked for meanwhile ends as cancelled instead of waiting again or being
+        set aside.
         """
 
     def cancellations(self, host_id: str) -> set[int]:
@@ -319,6 +329,9 @@ class Store(Protocol):
 
     def plugin_rows(self, host: str | None = None) -> list[PluginRow]:
         """Desired state and answers, of one host or of all."""
+
+    def schema(self) -> int:
+        """The number of the newest migration that was applied; 0 where there are none."""
 
     def check(self) -> list[str]:
         """Look for damage; one line for each finding, none when all is well."""

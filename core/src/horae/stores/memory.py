@@ -11,6 +11,7 @@ from typing import Any, Literal
 import attrs
 
 from horae.clock import from_micros
+from horae.stores import _rows
 from horae.stores.base import (
     MAX_INTERRUPTIONS,
     OVER,
@@ -27,23 +28,6 @@ from horae.stores.base import (
     Settlement,
 )
 from horae_hookspecs import Outcome, Page, Run, ScheduledEvent, State
-
-MATCHABLE = {
-    ScheduledEvent: (
-        [
-            "id",
-            "event_type",
-            "state",
-            "paused",
-            "key",
-            "resource",
-            "origin",
-            "priority",
-            "last_outcome",
-        ]
-    ),
-    Run: ["id", "event_id", "claim", "event_type", "outcome", "host", "plugin"],
-}
 
 
 @attrs.define
@@ -145,12 +129,13 @@ class MemoryStore:
         """In order of ids, which is the order of insertion."""
         with self._lock:
             models = [_model(event) for event in self._data.events.values()]
-        return _page(models, filters, limit, after)
+        return _page(models, _rows.EVENT_FILTERS, filters, limit, after)
 
     def runs(self, filters: Mapping[str, Any], limit: int, after: int) -> Page[Run]:
         """In order of claims, which is the order of insertion."""
         with self._lock:
-            return _page(list(self._data.runs.values()), filters, limit, after)
+            runs = list(self._data.runs.values())
+        return _page(runs, _rows.RUN_FILTERS, filters, limit, after)
 
     def last_run(self, event_id: int) -> Run | None:
         """The event knows its last claim."""
@@ -281,6 +266,7 @@ class MemoryStore:
             interruptions=event.interruptions,
             settled=event.settled,
             covered=event.covered,
+            recurs=event.new.recurs,
             priority=event.new.priority,
             resource=event.new.resource,
             origin=event.new.origin,
@@ -395,7 +381,7 @@ class MemoryStore:
     def withdraw(self, event_types: Iterable[str], now: int) -> None:
         """Kept, with the time."""
         with self._lock:
-            for name in event_types:
+            for name in self._data.catalogue.keys() & event_types:
                 entry = self._data.catalogue[name]
                 self._data.catalogue[name] = attrs.evolve(entry, withdrawn=now)
 
@@ -427,21 +413,24 @@ class MemoryStore:
         """Leaves a newer request open."""
         with self._lock:
             known = self._data.plugins.get((row.host, row.plugin))
-            if known is not None and known.requested > row.done:
-                row = attrs.evolve(
-                    row,
-                    desired=known.desired,
-                    action=known.action,
-                    drain=known.drain,
-                    requested=known.requested,
-                )
-            self._data.plugins[row.host, row.plugin] = row
+            known = known or attrs.evolve(row, requested=row.done)
+            self._data.plugins[row.host, row.plugin] = attrs.evolve(
+                row,
+                desired=known.desired if known.requested > row.done else row.desired,
+                action=known.action,
+                drain=known.drain,
+                requested=known.requested,
+            )
 
     def plugin_rows(self, host: str | None = None) -> list[PluginRow]:
         """By plugin, then by host."""
         with self._lock:
             rows = [row for row in self._data.plugins.values() if host in (None, row.host)]
         return sorted(rows, key=lambda row: (row.plugin, row.host))
+
+    def schema(self) -> int:
+        """Memory has nothing to migrate."""
+        return 0
 
     def check(self) -> list[str]:
         """Memory does not rot."""
@@ -470,10 +459,14 @@ def _model(event: _Event) -> ScheduledEvent:
     )
 
 
-def _page(models: Sequence[Any], filters: Mapping[str, Any], limit: int, after: int) -> Page[Any]:
-    for name in filters:
-        if name not in known:
-            raise TypeError(f"There is no filter {name!r}; there are {', '.join(known)}.")
+def _page(
+    models: Sequence[Any],
+    known: Iterable[str],
+    filters: Mapping[str, Any],
+    limit: int,
+    after: int,
+) -> Page[Any]:
+    _rows.refuse_unknown(filters, known)
     matching = [model for model in models if _matches(model, filters)]
     rest = [model for model in matching if model.id > after]
     kept = rest[:limit]

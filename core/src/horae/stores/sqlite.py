@@ -53,7 +53,7 @@ class SqliteStore:
         self._reader: sqlite3.Connection | None = None
         self._writing = threading.RLock()
         self._reading = threading.Lock()
-        self._depth = 0
+        self._owner: int | None = None  # the thread whose transaction is open
         self._lanes: tuple[Lane, ...] | None = None
         self._known_lanes: dict[tuple[str, int, str], int] = {}
         self._heads = Heads()
@@ -91,12 +91,12 @@ class SqliteStore:
     def transaction(self) -> Iterator[None]:
         """BEGIN IMMEDIATE: the write lock is taken first, so no statement inside fails on it."""
         with self._writing, _sqlite_open.translated(self.url):
-            if self._depth:
+            if self._owner is not None:
                 yield
                 return
             writer = self._connection(self._writer)
             writer.execute("BEGIN IMMEDIATE")
-            self._depth += 1
+            self._owner = threading.get_ident()
             try:
                 yield
                 writer.execute("COMMIT")
@@ -106,51 +106,48 @@ class SqliteStore:
                     writer.execute("ROLLBACK")
                 raise
             finally:
-                self._depth -= 1
+                self._owner = None
 
     # -- events
 
     def add(self, events: Sequence[NewEvent]) -> list[Added]:
         """A single event without a key is one statement; its commit is the one fsync."""
         lanes = self._intern(events)
-        if len(events) == 1 and events[0].key is None:
+        keyed = any(event.key is not None for event in events)
+        if len(events) == 1 and not keyed:
             with self._write() as writer:
-                added = [self._insert(writer, events[0], lanes[0])]
-        else:
-            with self.transaction(), self._write() as writer:
-                added = [
-                    self._insert_once(writer, event, lane)
-                    for event, lane in zip(events, lanes, strict=True)
-                ]
-        return added
+                return [self._insert(writer, events[0], lanes[0])]
+        with self.transaction(), self._write() as writer:
+            if not keyed:
+                return self._insert_many(writer, events, lanes)
+            return [
+                self._insert_once(writer, event, lane)
+                for event, lane in zip(events, lanes, strict=True)
+            ]
 
     def _insert(self, writer: sqlite3.Connection, event: NewEvent, lane: int) -> Added:
-        cursor = writer.execute(
-            sql.INSERT_EVENT,
-            (
-                lane,
-                event.priority,
-                event.due,
-                event.due,
-                event.arguments,
-                event.schedule,
-                event.key,
-                event.resource,
-                event.origin,
-                event.description,
-                event.created,
-            ),
-        )
+        cursor = writer.execute(sql.INSERT_EVENT, _event_row(event, lane))
         self._heads.lower(lane, event.priority, event.due)
         assert cursor.lastrowid is not None
         return Added(cursor.lastrowid, created=True)
 
+    def _insert_many(
+        self, writer: sqlite3.Connection, events: Sequence[NewEvent], lanes: Sequence[int]
+    ) -> list[Added]:
+        if not events:
+            return []
+        rows = [_event_row(event, lane) for event, lane in zip(events, lanes, strict=True)]
+        writer.executemany(sql.INSERT_EVENT, rows)
+        for event, lane in zip(events, lanes, strict=True):
+            self._heads.lower(lane, event.priority, event.due)
+        # AUTOINCREMENT counts up by one, and nobody else can write before this transaction ends.
+        last = writer.execute(sql.LAST_EVENT).fetchone()[0]
+        return [Added(last - len(rows) + 1 + i, created=True) for i in range(len(rows))]
+
     def _insert_once(self, writer: sqlite3.Connection, event: NewEvent, lane: int) -> Added:
-        if event.key is not None:
-            holder = writer.execute(sql.KEY_HOLDER, (event.key, event.origin or "")).fetchone()
-            if holder:
-                return Added(holder[0], created=False)
-        return self._insert(writer, event, lane)
+        # Without a key it finds nobody, as nothing equals NULL.
+        holder = writer.execute(sql.KEY_HOLDER, (event.key, event.origin or "")).fetchone()
+        return Added(holder[0], created=False) if holder else self._insert(writer, event, lane)
 
     def _intern(self, events: Sequence[NewEvent]) -> list[int]:
         names = [(event.event_type, event.schema_version, event.kind) for event in events]
@@ -225,7 +222,7 @@ class SqliteStore:
         """min() in SQL takes two values: an occurrence that is overdue stays what it is."""
         with self._write() as writer:
             self._heads.forget()
-            return bool(writer.execute(sql.RUN_NOW, (now, event_id)).rowcount)
+            return bool(writer.execute(sql.RUN_NOW, {"now": now, "event": event_id}).rowcount)
 
     def overview(self) -> dict[tuple[str, State], int]:
         """A walk over all events."""
@@ -236,7 +233,7 @@ class SqliteStore:
         """Cost grows with the number of pending events, not of finished ones."""
         lanes = {lane.id: lane for lane in self.lanes()}
         with self._read() as reader:
-            rows = reader.execute(sql.BACKLOG, (now,)).fetchall()
+            rows = reader.execute(sql.BACKLOG, {"now": now}).fetchall()
         return [Backlog(lanes[row[0]], row[1], row[2], row[3]) for row in rows]
 
     # -- claim and settle
@@ -367,7 +364,9 @@ class SqliteStore:
         """Runs first: they are found by the claims that their events still hold."""
         with self.transaction(), self._write() as writer:
             writer.execute(sql.RESCUE_RUNS, (now, reason, host_id))
-            rescued = writer.execute(sql.RESCUE_EVENTS, (reason, host_id)).rowcount
+            rescued = writer.execute(
+                sql.RESCUE_EVENTS, {"reason": reason, "host": host_id}
+            ).rowcount
             writer.execute("DELETE FROM horae_host WHERE id = ?", (host_id,))
             self._heads.forget()
             return rescued
@@ -432,9 +431,13 @@ class SqliteStore:
     def plugin_rows(self, host: str | None = None) -> list[PluginRow]:
         """A small table: plugins times hosts."""
         with self._read() as reader:
-            return [
-                _rows.plugin_row(row) for row in reader.execute(sql.PLUGIN_ROWS, (host,)).fetchall()
-            ]
+            rows = reader.execute(sql.PLUGIN_ROWS, {"host": host}).fetchall()
+        return [_rows.plugin_row(row) for row in rows]
+
+    def schema(self) -> int:
+        """A table of one row for each migration."""
+        with self._read() as reader:
+            return int(reader.execute("SELECT max(version) FROM horae_schema").fetchone()[0])
 
     def check(self) -> list[str]:
         """SQLite's own look at every page."""
@@ -451,6 +454,10 @@ class SqliteStore:
 
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
+        if self._owner == threading.get_ident():
+            with self._write() as writer:
+                yield writer  # only here does a transaction see what it wrote
+            return
         with self._reading, _sqlite_open.translated(self.url):
             yield self._connection(self._reader)
 
@@ -463,6 +470,23 @@ class SqliteStore:
 def _page(items: list[Any], total: int, limit: int) -> Page[Any]:
     kept = items[:limit]
     return Page(items=kept, total=total, next=kept[-1].id if len(items) > limit else None)
+
+
+def _event_row(event: NewEvent, lane: int) -> tuple[Any, ...]:
+    return (
+        lane,
+        event.priority,
+        event.due,
+        event.due,
+        event.recurs,
+        event.arguments,
+        event.schedule,
+        event.key,
+        event.resource,
+        event.origin,
+        event.description,
+        event.created,
+    )
 
 
 def _run_row(claim: Claim, provider: Provider, host: str, now: int) -> tuple[Any, ...]:
@@ -482,6 +506,7 @@ def _run_row(claim: Claim, provider: Provider, host: str, now: int) -> tuple[Any
 
 def _event_end(one: Settlement) -> tuple[Any, ...]:
     return (
+        one.state,
         one.state,
         one.due,
         one.occurrence,

@@ -21,6 +21,7 @@ CREATE TABLE horae_event (
     due              INTEGER,                    -- when to run next; NULL once it is over
     occurrence       INTEGER,                    -- the nominal time behind due
     settled          INTEGER,                    -- the last occurrence that was concluded
+    recurs           INTEGER NOT NULL,           -- whether anything follows the first occurrence
     covered          INTEGER,                    -- what came due up to here, this occurrence is for
     claim            INTEGER NOT NULL DEFAULT 0, -- grows with every claim, for the event's life
     attempt          INTEGER NOT NULL DEFAULT 0, -- tries of this occurrence that used up budget

@@ -1,0 +1,24 @@
+"""``horae event``: the commands, gathered; none of them needs the plugin of an event's type."""
+
+import click
+
+from horae.cli import event_reading, event_scheduling, event_verbs
+from horae.cli.groups import Group
+
+
+@click.group(cls=Group)
+def event() -> None:
+    """Schedule, list and change events."""
+
+
+for _command in (
+    event_reading.list_events,
+    event_reading.show,
+    event_scheduling.schedule,
+    event_verbs.cancel,
+    event_verbs.pause,
+    event_verbs.resume,
+    event_verbs.run_now,
+    event_reading.history,
+):
+    event.add_command(_command)

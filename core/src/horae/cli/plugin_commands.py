@@ -1,0 +1,117 @@
+"""``horae plugin load``, ``unload`` and ``upgrade``: ask the running hosts, show their verdicts."""
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import attrs
+import click
+
+from horae.cli.failures import fail
+from horae.cli.groups import Command
+from horae.cli.output import json_option, many_lines, print_json
+from horae.cli.session import client
+from horae.stores.base import PluginRow
+
+Action = Literal["load", "unload", "upgrade"]
+
+
+def _asking(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What all three take."""
+    name = click.argument("name")
+    drain = click.option(
+        "--drain",
+        metavar="SECONDS",
+        type=click.FloatRange(min=0),
+        help="How long the plugin's runs may take to end; left out, the host decides.",
+    )
+    timeout = click.option(
+        "--timeout",
+        metavar="SECONDS",
+        type=click.FloatRange(min=0),
+        default=60,
+        show_default=True,
+        help="How long to wait for the hosts, beyond the drain.",
+    )
+    return name(drain(timeout(json_option(command))))
+
+
+@click.command(cls=Command)
+@_asking
+def load(**asked: Any) -> None:
+    """Load an installed plugin on every running host, now and at each start."""
+    _ask("load", **asked)
+
+
+@click.command(cls=Command)
+@_asking
+def unload(**asked: Any) -> None:
+    """Take a plugin out of every running host; its pending events wait, untouched."""
+    _ask("unload", **asked)
+
+
+@click.command(cls=Command)
+@_asking
+def upgrade(**asked: Any) -> None:
+    """Replace a plugin by what pip put on disk, or leave everything as it was."""
+    _ask("upgrade", **asked)
+
+
+def _ask(action: Action, name: str, drain: float | None, timeout: float, as_json: bool) -> None:
+    verdicts = []
+    with client() as host:
+        answers = host.command_plugin(action, name, drain=drain, timeout=timeout)
+        try:
+            for row in _spinning(answers, f"Waiting for the hosts to {action} {name}"):
+                verdicts.append(row)
+                if not as_json:
+                    click.echo(_verdict(row))
+        finally:
+            if as_json:
+                print_json([attrs.asdict(row) for row in verdicts])
+    if not all(row.ok for row in verdicts):
+        fail()
+
+
+def _verdict(row: PluginRow) -> str:
+    """What one host answered: a line, and below it what else there is to know."""
+    title = f"{row.host}: {row.plugin} {row.version or ''}".rstrip()
+    if not row.ok:
+        return f"{title} failed, and is {row.state}\n  {many_lines(row.reason, indent=2)}"
+    lines = [f"{title} is {row.state}, generation {row.generation}"]
+    if row.report is None:
+        lines.append(f"event types: {', '.join(row.event_types) or 'none'}")
+    else:
+        lines += _unloaded(**row.report)
+    return "\n  ".join(lines)
+
+
+def _unloaded(
+    finished: int,
+    returned: int,
+    abandoned: int,
+    collected: bool,
+    holders: list[str],
+    errors: list[str],
+    **_: object,
+) -> Iterator[str]:
+    yield f"runs: {finished} finished, {returned} returned, {abandoned} abandoned"
+    yield "its code is gone" if collected else "its code is still held:"
+    for text in (*holders, *errors):
+        yield "  " + many_lines(text, indent=4)
+
+
+def _spinning(answers: Iterator[PluginRow], text: str) -> Iterator[PluginRow]:
+    """The same answers, with something that moves on a terminal while one is awaited."""
+    if not sys.stderr.isatty():
+        yield from answers
+        return
+    from rich.console import Console  # slow to import
+
+    console = Console(stderr=True)
+    while True:
+        with console.status(text):
+            answer = next(answers, None)
+        if answer is None:
+            return
+        yield answer
