@@ -62,7 +62,7 @@ class UnknownEventType(HostError):
         super().__init__(
             f"No plugin provides event type {event_type!r}, and none ever has on this store."
             f"{guess} Load its plugin (horae plugin list shows what is installed), or pass "
-            "allow_unknown=True to store the event until one provides it."
+            "allow_unknown=True (--allow-unknown) to store the event until one provides it."
         )
         self.event_type = event_type
         self.nearest = nearest

@@ -4,13 +4,11 @@ import difflib
 import traceback
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, Final
+from typing import Any
 
 import click
 
-STORE: Final = "horae.store"
-VERBOSE: Final = "horae.verbose"
-"""Where ``click.Context.meta`` keeps the common options; commands of plugins may look there."""
+from horae.cli.options import STORE, VERBOSE
 
 
 class Command(click.Command):

@@ -77,7 +77,8 @@ def _verdict(row: PluginRow) -> str:
     """What one host answered: a line, and below it what else there is to know."""
     title = f"{row.host}: {row.plugin} {row.version or ''}".rstrip()
     if not row.ok:
-        return f"{title} failed, and is {row.state}\n  {many_lines(row.reason, indent=2)}"
+        refused = f"{title}: {row.action} failed; it is {row.state}"
+        return f"{refused}\n  {many_lines(row.reason, indent=2)}"
     lines = [f"{title} is {row.state}, generation {row.generation}"]
     if row.report is None:
         lines.append(f"event types: {', '.join(row.event_types) or 'none'}")

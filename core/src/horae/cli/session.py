@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from horae import logs
-from horae.cli.groups import STORE, VERBOSE
+from horae.cli.options import STORE, VERBOSE
 from horae.host import Host
 from horae.settings import Settings, parse_sqlite_url
 

@@ -45,16 +45,15 @@ class Loaded:
 
     info: PluginInfo
     generation: Generation
-    files: frozenset[str]
-    top: str
-    owns_modules: bool
+    candidate: Candidate | None = None
     plugin: Any = None
     contribution: Contribution | None = None
     activation: Activation | None = None
 
     def modules(self) -> dict[str, ModuleType]:
         """The loaded modules that belong to it; none for an application's own plugin."""
-        return modules.owned(self.files, self.top) if self.owns_modules else {}
+        origin = self.candidate
+        return {} if origin is None else modules.owned(origin.files, origin.module)
 
 
 class Lifecycle:
@@ -120,19 +119,16 @@ class Lifecycle:
         if isinstance(name_or_plugin, str):
             active = self._loaded.get(name_or_plugin)
             return active or self._from_candidate(_find(name_or_plugin))
-        top = loader.module_of(name_or_plugin)
         name = getattr(name_or_plugin, "__name__", type(name_or_plugin).__name__)
-        return self._new(name, None, None, plugin=name_or_plugin, top=top)
+        return self._new(name, None, None, plugin=name_or_plugin)
 
     def _from_candidate(self, candidate: Candidate) -> Loaded:
-        loaded = self._new(
-            candidate.name, candidate.distribution, candidate.version, top=candidate.module
+        return self._new(
+            candidate.name, candidate.distribution, candidate.version, candidate=candidate
         )
-        loaded.files, loaded.owns_modules = candidate.files, True
-        return loaded
 
     def _new(
-        self, name: str, distribution: str | None, version: str | None, **parts: Any
+        self, name: str, distribution: str | None, version: str | None, **origin: Any
     ) -> Loaded:
         number = self._generations.get(name, 0) + 1
         return Loaded(
@@ -145,9 +141,7 @@ class Lifecycle:
                 host=self._host.name,
             ),
             generation=Generation(name, number, distribution, version),
-            files=frozenset(),
-            owns_modules=False,
-            **parts,
+            **origin,
         )
 
     def _bring_up(self, loaded: Loaded) -> PluginInfo:
@@ -194,8 +188,8 @@ class Lifecycle:
         return None
 
     def _import(self, loaded: Loaded) -> None:
-        if loaded.plugin is None:
-            loaded.plugin = loader.import_plugin(_find(loaded.info.name))
+        if loaded.candidate is not None:
+            loaded.plugin = loader.import_plugin(loaded.candidate)
 
     def _register(self, loaded: Loaded) -> None:
         name = f"{loaded.info.name}#{loaded.generation.number}"
@@ -350,7 +344,7 @@ class Lifecycle:
             old = self._loaded.get(name)
             if old is None:
                 return self.load(name)
-            if not old.owns_modules:
+            if old.candidate is None:
                 raise PluginError(
                     f"Plugin {name!r} belongs to the application itself; reload it there.",
                     plugin=name,
@@ -360,7 +354,7 @@ class Lifecycle:
             with self._parked(old, drain):
                 self._bring_up(new)
             self._withdraw_from_catalogue(old)
-            old.owns_modules = False  # its own are gone; what has their names now is the new code
+            old.candidate = None  # its modules are gone; what has their names now is the new code
             self._take_down(old)
             self._withdrawn(old.info)
             return new.info
@@ -382,9 +376,8 @@ class Lifecycle:
             modules.restore(own)
             self._registry.publish(contribution)
             failed = self._infos[old.info.name].reason
-            self._infos[old.info.name] = attrs.evolve(
-                old.info, reason=failed and f"still {old.info.version}, for {failed}"
-            )
+            still = failed and f"still {old.info.version}, for {failed}"
+            self._set(old.info, PluginState.ACTIVE, still)
             raise
 
     def _drain_or_refuse(self, old: Loaded, drain: float) -> None:

@@ -7,7 +7,6 @@ takes back what was done until then.
 import contextvars
 import difflib
 import importlib
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
@@ -191,9 +190,3 @@ def _executors(results: Iterable[Any]) -> dict[str, Executor]:
             raise Refused(f"horae_executors gave {executor!r} as {name!r}, which is no Executor")
         executors[name] = executor
     return executors
-
-
-def module_of(plugin: object) -> str:
-    """The top-level name that an application's own plugin lives under."""
-    name = plugin.__name__ if isinstance(plugin, ModuleType) else type(plugin).__module__
-    return name if name in sys.modules else type(plugin).__module__

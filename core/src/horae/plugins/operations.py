@@ -158,15 +158,13 @@ class PluginOperations:
         Raises HostNotRunning when there is none: the request is kept for the next start. Raises
         WaitTimeout when an answer is missing after ``timeout`` seconds beyond the drain.
         """
-        hosts = [host.name for host in self.hosts()]
-        asked = {
-            host: self.store.request_plugin(host, name, action, drain)
-            for host in hosts or [self.name]
-        }
-        if not hosts:
+        living = {host.name for host in self.hosts()}
+        known = living or {row.host for row in self.store.plugin_rows()} or {self.name}
+        asked = {host: self.store.request_plugin(host, name, action, drain) for host in known}
+        if not living:
             raise HostNotRunning(
-                f"No host is running on {self.store.url}. The request is kept: a host called "
-                f"{self.name!r} carries it out when it starts (horae serve)."
+                f"No host is running on {self.store.url}. The request is kept: "
+                f"{' and '.join(sorted(known))} will carry it out when started (horae serve)."
             )
         until = time.monotonic() + timeout + (self.settings.drain if drain is None else drain)
         while asked:

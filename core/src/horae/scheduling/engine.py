@@ -143,6 +143,7 @@ class Engine:
 
     def wait_idle(self, timeout: float | None) -> bool:
         """Wait until a turn finds nothing due, nothing running and nothing to settle."""
+        self._look_around()  # what other processes have stored until now counts too
         asked = self._turns
         self.wake()
         # The turn under way may have looked before the caller scheduled: only the next one counts.

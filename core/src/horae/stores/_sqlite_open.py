@@ -40,10 +40,14 @@ def connect(options: SqliteUrl) -> sqlite3.Connection:
         check_same_thread=False,
         cached_statements=256,
     )
-    connection.execute("PRAGMA journal_mode = WAL").fetchall()
-    connection.execute(f"PRAGMA synchronous = {options.synchronous}")
-    if options.max_page_count:
-        connection.execute(f"PRAGMA max_page_count = {options.max_page_count}").fetchall()
+    try:
+        connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        connection.execute(f"PRAGMA synchronous = {options.synchronous}")
+        if options.max_page_count:
+            connection.execute(f"PRAGMA max_page_count = {options.max_page_count}").fetchall()
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -66,10 +66,14 @@ class SqliteStore:
         path = Path(self._options.path)
         _sqlite_open.refuse_unsupported(path, self._mounts)
         with _sqlite_open.translated(self.url):
-            self._writer = _sqlite_open.connect(self._options)
-            _sqlite_open.migrate(self._writer, self.url)
-            self._reader = _sqlite_open.connect(self._options)
-            self._reader.execute("PRAGMA query_only = 1")
+            try:
+                self._writer = _sqlite_open.connect(self._options)
+                _sqlite_open.migrate(self._writer, self.url)
+                self._reader = _sqlite_open.connect(self._options)
+                self._reader.execute("PRAGMA query_only = 1")
+            except BaseException:
+                self.close()
+                raise
 
     def close(self) -> None:
         """Close both connections; the last one out folds the WAL into the file."""

@@ -1,0 +1,6 @@
+"""Where ``click.Context.meta`` keeps the common options; commands of plugins may look there."""
+
+from typing import Final
+
+STORE: Final = "horae.store"
+VERBOSE: Final = "horae.verbose"
