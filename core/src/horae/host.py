@@ -5,13 +5,10 @@ what is due, and takes plugins in and out while it does.
 """
 
 import os
-import signal
 import socket
 import threading
-import time
 import weakref
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Final, Self
 
@@ -26,7 +23,7 @@ from horae.errors import (
 from horae.plugins.desired import Desired
 from horae.plugins.lifecycle import Lifecycle
 from horae.plugins.operations import APPLICATION, PluginOperations
-from horae.processes import process_gone
+from horae.processes import StopSignals, process_gone
 from horae.registry import Drained, Generation, Registry
 from horae.scheduling.engine import Engine
 from horae.scheduling.leases import Lease
@@ -116,7 +113,7 @@ class Host(EventOperations, PluginOperations):
         if self._engine is not None:
             return self
         self.store.open()
-        lease = Lease(self.store, self.clock, self.settings, self._loaded, self._rescued)
+        lease = Lease(self.store, self.clock, self.settings, self._loaded, self._wake)
         lease.start()
         self._lease = lease
         try:
@@ -191,20 +188,17 @@ class Host(EventOperations, PluginOperations):
         Only for the main thread, and the only thing here that installs signal handlers; they are
         put back at the end. Raises what ended the engine, such as StoreCorrupt.
         """
-        signals: list[int] = []
-        with _handling_signals(signals):
+        with StopSignals() as signals:
             self.start()
             engine = self._engine
             assert engine is not None
-            # A handler may interrupt any line, also one that holds a lock, so it only takes a
-            # note, and this loop acts on it.
-            while not signals and engine.failure is None and self.running:
-                time.sleep(0.05)
+            while not signals.received and engine.failure is None and self.running:
+                signals.wait(0.5)
             stopping = threading.Thread(target=self.stop, name="horae-stop")
             stopping.start()
             while stopping.is_alive():
-                stopping.join(0.05)
-                if len(signals) > 1:
+                signals.wait(0.05)
+                if len(signals.received) > 1:
                     engine.give_back()
         if engine.failure is not None:
             raise engine.failure
@@ -257,9 +251,6 @@ class Host(EventOperations, PluginOperations):
         if self._lease is not None:
             self._lease.changed()
 
-    def _rescued(self) -> None:
-        self._wake()
-
     def _drain(self, generation: Generation, timeout: float, reason: str) -> Drained:
         return self._engine.drain(generation, timeout, reason) if self._engine else Drained()
 
@@ -284,19 +275,6 @@ class Host(EventOperations, PluginOperations):
         """In a forked child: the threads did not come along, and connections must not be shared."""
         self._engine = self._lease = self._control = None
         self.store.after_fork()
-
-
-@contextmanager
-def _handling_signals(received: list[int]) -> Iterator[None]:
-    before = {
-        number: signal.signal(number, lambda got, _: received.append(got))
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _after_fork_in_child() -> None:

@@ -1,7 +1,11 @@
-"""Processes told apart for certain: a process id alone is soon somebody else's."""
+"""Processes told apart for certain, since an id alone is soon somebody else's, and signals."""
 
 import os
+import select
+import signal
+import socket
 from pathlib import Path
+from typing import Self
 
 
 def process_identity() -> str:
@@ -44,3 +48,36 @@ def _start_time(pid: int) -> str | None:
     except OSError:
         return None
     return None if fields[0] in "ZX" else fields[19]
+
+
+class StopSignals:
+    """Takes note of SIGTERM and SIGINT inside the block; the former handlers return after it.
+
+    Only for the main thread. A handler may interrupt any line, also one that holds a lock, so it
+    does nothing but note the number: whoever waits here acts on it.
+    """
+
+    def __init__(self) -> None:
+        self.received: list[int] = []
+
+    def __enter__(self) -> Self:
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        self._before = {
+            number: signal.signal(number, lambda got, _: self.received.append(got))
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._fd)
+        self._reader.close()
+        self._writer.close()
+
+    def wait(self, timeout: float) -> None:
+        """Sleep ``timeout`` seconds, or until any signal comes."""
+        if select.select([self._reader], [], [], timeout)[0]:
+            self._reader.recv(4096)

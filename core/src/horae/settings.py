@@ -28,7 +28,7 @@ class Settings:
     autoload: bool = False
     beat: float = attrs.field(default=5.0, validator=validators.gt(0))
     lease: float = attrs.field(default=30.0, validator=validators.gt(0))
-    poll: float = attrs.field(default=0.03, validator=validators.gt(0))
+    poll: float = attrs.field(default=0.04, validator=validators.gt(0))
     plugins: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:

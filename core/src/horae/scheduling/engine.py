@@ -30,6 +30,9 @@ from horae_hookspecs import Executor, Outcome, Schedule
 MAX_BATCH: Final = 1000
 """The most that one turn claims ahead of the executors' capacity."""
 
+LOOKAHEAD: Final = 0.02
+"""Seconds of work to have queued, at the pace of the last turn."""
+
 NEVER: Final = 2**63
 """Later than every due time."""
 
@@ -80,6 +83,7 @@ class Engine:
         self._done: deque[tuple[RunnerWork, Result]] = deque()
         self._outstanding: Counter[Executor] = Counter()
         self._lookahead = 0
+        self._looked = time.monotonic()
         self._claimable: tuple[_Claimable, ...] = ()
         self._basis: tuple[Snapshot, Sequence[Lane]] | None = None
         self._next_due = NEVER
@@ -244,12 +248,21 @@ class Engine:
             self._outstanding.update(freed)
             self._done.extendleft(reversed(done))
             raise
-        self._lookahead = min(MAX_BATCH, max(2 * len(done), self._lookahead // 2))
+        self._look_ahead(len(done))
         for work in works:
             self._hand_over(work)
         self._announce(done, fenced)  # last: whatever goes wrong in it, nothing claimed is left
         due = self._next_due <= now
         self._idle = not (works or due or self._queued or self._running or self._done)
+
+    def _look_ahead(self, settled: int) -> None:
+        """Keep as much queued as is done in a moment: enough to keep the executors busy, and no
+        more, since a kill interrupts whatever is claimed, and claims are not shared.
+        """
+        now = time.monotonic()
+        moment = int(settled / max(now - self._looked, 1e-4) * LOOKAHEAD)
+        self._lookahead = min(MAX_BATCH, max(moment, self._lookahead // 2))
+        self._looked = now
 
     def _settle(self, done: Sequence[tuple[RunnerWork, Result]]) -> set[tuple[int, int]]:
         if not done:
@@ -287,8 +300,7 @@ class Engine:
     def _claim_for(self, claimable: _Claimable, now: int, limit: int) -> Claimed:
         claimed = self.store.claim(self._lease.id, claimable.providers, now, max(limit, 0))
         if claimed is None:
-            self._lease.rejoin()
-            claimed = self.store.claim(self._lease.id, claimable.providers, now, max(limit, 0))
+            self._lease.changed()  # off the record: it joins again, and wakes this loop
         return claimed or Claimed((), None)
 
     def _claimables(self) -> tuple[_Claimable, ...]:

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import attrs
+
 from horae import logs
 from horae.clock import Clock
 from horae.errors import HostNameTaken, StoreError
@@ -37,13 +39,13 @@ class Lease:
         clock: Clock,
         settings: Settings,
         loaded: Loaded,
-        on_rescue: Callable[[], None],
+        wake_engine: Callable[[], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._settings = settings
         self._loaded = loaded
-        self._on_rescue = on_rescue
+        self._wake_engine = wake_engine
         self._seen: dict[str, tuple[int, float]] = {}
         self._beaten = 0.0
         self._wake = threading.Event()
@@ -59,7 +61,7 @@ class Lease:
         """
         self.rescue_lost()
         self.name = self._free_name({host.name: host for host in self._store.hosts()})
-        self.rejoin()
+        self._join()
         self._thread.start()
 
     def stop(self) -> None:
@@ -70,15 +72,8 @@ class Lease:
             self._thread.join()
         self._store.rescue(self.id, f"host {self.name} stopped", self._clock.micros())
 
-    def rejoin(self) -> None:
-        """Go on the record under a new id: at the start, or after having been declared dead."""
-        previous, self.id = self.id, f"{self.name}-{secrets.token_hex(4)}"
-        self._store.join(self.record())
-        if previous:
-            logs.get().warning("host.rejoined", name=self.name, lost_id=previous, id=self.id)
-
     def changed(self) -> None:
-        """What is loaded has changed: tell it with an early beat."""
+        """What is loaded has changed, or the host is off the record: see to it with a beat."""
         self._beaten = 0.0
         self._wake.set()
 
@@ -88,7 +83,7 @@ class Lease:
             if host.id != self.id and (reason := self._lost(host)):
                 freed = self._store.rescue(host.id, reason, self._clock.micros())
                 logs.get().warning("host.lost", host=host.name, reason=reason, interrupted=freed)
-                self._on_rescue()
+                self._wake_engine()
 
     def record(self) -> HostRecord:
         """This host as it stands in the store."""
@@ -117,8 +112,17 @@ class Lease:
     def _beat_if_due(self) -> None:
         if time.monotonic() - self._beaten >= self._settings.beat:
             if not self._store.beat(self.record(), self._clock.micros()):
-                self.rejoin()
+                lost_id = self.id
+                self._join()
+                logs.get().warning("host.rejoined", name=self.name, lost_id=lost_id, id=self.id)
             self._beaten = time.monotonic()
+
+    def _join(self) -> None:
+        """Go on the record under a new id; only then is it used, since claims need the record."""
+        record = attrs.evolve(self.record(), id=f"{self.name}-{secrets.token_hex(4)}")
+        self._store.join(record)
+        self.id = record.id
+        self._wake_engine()
 
     def _lost(self, host: HostRecord) -> str | None:
         if process_gone(host.identity, one_kernel=self._store.one_kernel):

@@ -1,0 +1,25 @@
+"""What the campaigns share: processes to kill, and chance that can be repeated."""
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kit.processes import Processes, started_in
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    """Starts programs; whatever is left of them is killed at the end."""
+    with started_in(tmp_path) as processes:
+        yield processes
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    """The campaign's dice. A failed one is repeated with ``HORAE_SEED`` set to what it printed."""
+    seed = os.environ.get("HORAE_SEED") or str(random.SystemRandom().randrange(10**9))
+    print(f"HORAE_SEED={seed}")  # noqa: T201 (shown when the test fails)
+    return random.Random(seed)
