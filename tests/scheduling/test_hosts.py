@@ -23,7 +23,7 @@ def sleep(seconds):
         time.sleep(seconds)
 threading.Thread(target=sleep, args=(0.04,), daemon=True).start()  # Settings.poll
 print("running")
-sleep(0.05)  # Host.run_forever's look for signals
+sleep(0.5)  # Host.run_forever's look at the engine
 """
 
 

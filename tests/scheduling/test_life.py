@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from horae import Host, SettableClock
+from horae import Host, SettableClock, SystemClock
 from horae_hookspecs import (
     Executor,
     Outcome,
@@ -219,6 +219,65 @@ assert run.result == os.getpid()
 print(f"parent: running={host.running} runs={host.runs().total} check={host.store.check()}")
 host.close()
 """
+
+
+def test_a_fork_waits_for_a_transaction(processes: Processes) -> None:
+    """A child forked while another thread is in the middle of a write can write all the same."""
+    program = processes.start(FORKS_IN_A_WRITE, processes.url)
+    program.expect("child: 2 events")
+    assert program.wait() == 0
+
+
+FORKS_IN_A_WRITE = """
+import os, sys, threading
+from horae import Host
+
+host = Host(sys.argv[1])
+host.register("job")(lambda context: None)
+inside, forking = threading.Event(), threading.Event()
+
+def write():
+    with host.store.transaction():
+        host.schedule("job")
+        inside.set()
+        forking.wait(0.3)  # the fork cannot say that it waits, so it gets its time
+
+writer = threading.Thread(target=write)
+writer.start()
+inside.wait()
+child = os.fork()
+if not child:
+    host.schedule("job")
+    print(f"child: {host.events().total} events")
+    os._exit(0)
+forking.set()
+writer.join()
+assert os.waitpid(child, 0)[1] == 0
+host.close()
+"""
+
+
+def test_a_busy_host_sees_what_others_schedule(host_on: Callable[..., Host]) -> None:
+    """Being woken all the time does not keep a host from running another process's event."""
+    busy, other = host_on(clock=SystemClock()).start(), host_on(clock=SystemClock())
+    busy.register("often")(lambda context: None)
+    busy.register("rare")(lambda context: None)
+    stop = threading.Event()
+
+    def keep_awake() -> None:
+        while not stop.is_set():
+            busy.wait(busy.schedule("often").id, LONG)
+
+    waker = threading.Thread(target=keep_awake)
+    waker.start()
+    try:
+        event = other.schedule("rare")
+        run = other.wait(event.id, LONG)
+    finally:
+        stop.set()
+        waker.join()
+    assert run is not None
+    assert run.started - run.occurrence < timedelta(seconds=1)
 
 
 # Watching

@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from horae.clock import from_micros
-from horae.stores.base import MAX_INTERRUPTIONS, Claim, NewEvent, Provider, Store
+from horae.stores.base import (
+    MAX_INTERRUPTIONS,
+    Claim,
+    NewEvent,
+    Provider,
+    Store,
+    last_chance,
+)
 from horae_hookspecs import Outcome, ScheduledEvent, State
 from stores.samples import (
     HOST,
@@ -21,6 +28,9 @@ from stores.samples import (
     rolled_back,
     settled,
 )
+
+LATER = NOW + 10 * SECOND
+"""When every event that waits for its last chance is due."""
 
 
 @pytest.fixture(autouse=True)
@@ -413,7 +423,7 @@ def test_an_event_that_loses_its_host_again_and_again_is_quarantined(store: Stor
     """The third interruption in a row sets it aside, with a reason that tells the last one."""
     event_id = add(store)
     for _ in range(MAX_INTERRUPTIONS):
-        assert len(claim(store)) == 1
+        assert len(claim(store, now=LATER)) == 1
         lose(store)
     event = stored(store, event_id)
     assert event.state is State.QUARANTINED
@@ -421,14 +431,28 @@ def test_an_event_that_loses_its_host_again_and_again_is_quarantined(store: Stor
     assert claim(store) == []
 
 
+def test_an_event_waits_for_its_last_chance(store: Store) -> None:
+    """After the second interruption events wait, and not all for the same time."""
+    ids = [add(store) for _ in range(40)]
+    assert len(claim(store)) == 40
+    lose(store)
+    assert len(claim(store)) == 40
+    lose(store)
+    assert claim(store) == []
+    due = [stored(store, event_id).due for event_id in ids]
+    assert due == [from_micros(last_chance(event_id, NOW)) for event_id in ids]
+    assert len(set(due)) > 10
+    assert len(claim(store, now=LATER)) == 40
+
+
 def test_a_settlement_ends_the_row_of_interruptions(store: Store) -> None:
     """Only interruptions without an outcome between them count together."""
     event_id = add(store)
     for _ in range(MAX_INTERRUPTIONS):
         for _ in range(MAX_INTERRUPTIONS - 1):
-            claim(store)
+            claim(store, now=LATER)
             lose(store)
-        (claimed,) = claim(store)
+        (claimed,) = claim(store, now=LATER)
         assert claimed.interruptions == MAX_INTERRUPTIONS - 1
         store.settle([again(claimed, NOW)])
     assert stored(store, event_id).state is State.PENDING

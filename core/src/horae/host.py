@@ -40,6 +40,7 @@ from horae_hookspecs import (
 )
 
 _LIVE: "Final[weakref.WeakSet[Host]]" = weakref.WeakSet()
+_FORKING: "Final[list[Host]]" = []
 
 
 class Host(EventOperations, PluginOperations):
@@ -274,13 +275,28 @@ class Host(EventOperations, PluginOperations):
     def _become_client(self) -> None:
         """In a forked child: the threads did not come along, and connections must not be shared."""
         self._engine = self._lease = self._control = None
-        self.store.after_fork()
+        self.store.after_fork_in_child()
+
+
+def _before_fork() -> None:
+    _FORKING.extend(_LIVE)
+    for host in _FORKING:
+        host.store.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    while _FORKING:
+        _FORKING.pop().store.after_fork_in_parent()
 
 
 def _after_fork_in_child() -> None:
-    for host in list(_LIVE):
-        host._become_client()
+    while _FORKING:
+        _FORKING.pop()._become_client()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

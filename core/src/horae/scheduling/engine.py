@@ -1,9 +1,9 @@
 """The loop: settle what ended, claim what is due, hand it over, wait.
 
-One thread runs it. A run is in one of three places, and moving it between them is one atomic
-operation, so whoever moves it owns it: queued (handed to an executor, not begun), running, done
-(its result waits for the next settle). What is in none of them has been settled or given up, and
-whatever comes for it later is fenced.
+One thread runs it. A run is in one of three places: queued (handed to an executor, not begun),
+running, done (its result waits for the next settle). It is moved between them under one lock, so
+whoever moves it owns it. What is in none of them has been settled or given up, and whatever comes
+for it later is fenced.
 """
 
 import threading
@@ -81,6 +81,7 @@ class Engine:
         self._queued: dict[tuple[int, int], RunnerWork] = {}
         self._running: dict[tuple[int, int], RunnerWork] = {}
         self._done: deque[tuple[RunnerWork, Result]] = deque()
+        self._moving = threading.Lock()
         self._outstanding: Counter[Executor] = Counter()
         self._lookahead = 0
         self._looked = time.monotonic()
@@ -173,26 +174,37 @@ class Engine:
     # -- the desk of the runs
 
     def begin(self, work: RunnerWork) -> bool:
-        """Popping is atomic: either the run begins, or it was given back."""
-        if self._queued.pop(work.key, None) is None:
-            return False
-        work.started = self.clock.micros()
-        timeout = work.entry.policy.timeout
-        if timeout is not None:
-            work.deadline = work.started + timeout // timedelta(microseconds=1)
-        self._running[work.key] = work
+        """Either the run begins, or it was given back."""
+        started = self.clock.micros()
+        with self._moving:
+            if self._queued.pop(work.key, None) is None:
+                return False
+            work.started = started
+            timeout = work.entry.policy.timeout
+            if timeout is not None:
+                work.deadline = started + timeout // timedelta(microseconds=1)
+            self._running[work.key] = work
         return True
 
     def report(self, work: RunnerWork, result: Result) -> bool:
-        """Popping is atomic here too: the first outcome counts, a later one is fenced."""
-        if self._running.pop(work.key, None) is None:
+        """The first outcome counts, a later one is fenced."""
+        if not self._end(work, self._running, result):
             logs.get().info("run.fenced", event_id=work.event_id, claim=work.claim)
             return False
-        self._done.append((work, result))
         # While more is queued, results gather for one larger settle.
         if self._draining or len(self._queued) <= self._lookahead // 4:
             self._wake.set()
         return True
+
+    def _end(
+        self, work: RunnerWork, place: dict[tuple[int, int], RunnerWork], result: Result
+    ) -> bool:
+        """Move a run from ``place`` to the done ones; False when it was not there any more."""
+        with self._moving:
+            if place.pop(work.key, None) is None:
+                return False
+            self._done.append((work, result))
+            return True
 
     def plan(self, arguments: Mapping[str, Any]) -> NewEvent:
         """A follow-up event of a run."""
@@ -201,7 +213,7 @@ class Engine:
     # -- the loop
 
     def _loop(self) -> None:
-        while not (self._stopping and not self._done) and self.failure is None:
+        while not (self._stopping and not self._under_way()) and self.failure is None:
             pause = self._try_turn()
             with self._turned:
                 self._turns += 1
@@ -229,6 +241,7 @@ class Engine:
             logs.get().error("engine.refused", error=text, kept=len(self._done))
             if self._stopping and self._troubles > len(PAUSES):
                 self._done.clear()  # what could not be stored is rescued by the next start
+                self._outstanding.clear()
             return PAUSES[min(self._troubles, len(PAUSES)) - 1]
         self._troubles = 0
         return 0
@@ -253,7 +266,11 @@ class Engine:
             self._hand_over(work)
         self._announce(done, fenced)  # last: whatever goes wrong in it, nothing claimed is left
         due = self._next_due <= now
-        self._idle = not (works or due or self._queued or self._running or self._done)
+        self._idle = not (works or due or self._under_way())
+
+    def _under_way(self) -> bool:
+        """Whether anything that was claimed is not settled yet."""
+        return any(self._outstanding.values())
 
     def _look_ahead(self, settled: int) -> None:
         """Keep as much queued as is done in a moment: enough to keep the executors busy, and no
@@ -344,8 +361,7 @@ class Engine:
             work.executor.submit(work)
         except BaseException as error:
             hook_failed(work.entry.generation.plugin, "horae_executors", error)
-            if self._queued.pop(work.key, None) is not None:
-                self._done.append((work, work.result(Outcome.FAILED, error=describe(error))))
+            self._end(work, self._queued, work.result(Outcome.FAILED, error=describe(error)))
 
     def _announce(
         self, done: Sequence[tuple[RunnerWork, Result]], fenced: set[tuple[int, int]]
@@ -381,11 +397,10 @@ class Engine:
 
     def _wait(self) -> None:
         """Sleep until something is due or happens; look for other processes' changes meanwhile."""
-        while not self._wake.is_set():
+        # The first look comes before the first sleep: who is woken all the time never sleeps.
+        while not (self._look_around() or self._wake.is_set()):
             timeout = self._until_next()
             if timeout <= 0 or self._wake.wait(timeout) or self._done:
-                break
-            if self._look_around():
                 break
         self._wake.clear()
 
@@ -398,7 +413,7 @@ class Engine:
         try:
             if not self.store.poll():
                 return False
-            if self._running:
+            if self._under_way():
                 for event_id in self.store.cancellations(self._lease.id):
                     self.cancel(event_id)
         except StoreError:
@@ -418,11 +433,10 @@ class Engine:
         self, work: RunnerWork, reason: str, outcome: Outcome = Outcome.INTERRUPTED
     ) -> bool:
         """End a run without its consent: whatever it answers from now on is fenced."""
-        if self._running.pop(work.key, None) is None:
+        final = outcome is Outcome.INTERRUPTED and work.entry.policy.interrupted == "fail"
+        if not self._end(work, self._running, work.result(outcome, error=reason, final=final)):
             return False
         work.cancelled = True
-        final = outcome is Outcome.INTERRUPTED and work.entry.policy.interrupted == "fail"
-        self._done.append((work, work.result(outcome, error=reason, final=final)))
         try:
             work.executor.replace(work)
         except BaseException as error:
@@ -430,12 +444,11 @@ class Engine:
         return True
 
     def _return_queued(self, chosen: Callable[[RunnerWork], bool]) -> int:
-        returned = 0
-        for key, work in list(self._queued.items()):
-            if chosen(work) and self._queued.pop(key, None) is not None:
-                self._done.append((work, work.result(Outcome.RETURNED)))
-                returned += 1
-        return returned
+        return sum(
+            self._end(work, self._queued, work.result(Outcome.RETURNED))
+            for work in list(self._queued.values())
+            if chosen(work)
+        )
 
     def _retire(
         self,

@@ -6,7 +6,7 @@ Written by hand and kept apart from the code, so that they can be read, and expl
 from typing import Final
 
 from horae.stores import _rows
-from horae.stores.base import MAX_INTERRUPTIONS
+from horae.stores.base import LAST_CHANCE, LAST_CHANCE_SPREAD, MAX_INTERRUPTIONS
 
 # -- events
 
@@ -110,7 +110,10 @@ UPDATE horae_event
 SET state = CASE WHEN cancel_requested THEN 'cancelled'
                  WHEN interruptions + 1 >= {MAX_INTERRUPTIONS} THEN 'quarantined'
                  ELSE 'pending' END,
-    due = CASE WHEN cancel_requested THEN NULL ELSE due END,
+    due = CASE WHEN cancel_requested THEN NULL
+               WHEN interruptions + 2 = {MAX_INTERRUPTIONS} THEN
+                   :now + {LAST_CHANCE} + id % {LAST_CHANCE_SPREAD[0]} * {LAST_CHANCE_SPREAD[1]}
+               ELSE due END,
     reason = CASE WHEN cancel_requested THEN reason
                   WHEN interruptions + 1 >= {MAX_INTERRUPTIONS} THEN
                       'interrupted {MAX_INTERRUPTIONS} times in a row: ' || :reason
@@ -127,7 +130,7 @@ WHERE r.event = ? ORDER BY r.claim DESC LIMIT 1
 
 # -- what is pending
 
-# Rides horae_event_ready as a covering index; the second half is for the few that are paused.
+# Rides horae_event_ready, so finished events cost nothing; the second half is for paused ones.
 BACKLOG: Final = """
 SELECT lane, sum(pending), sum(overdue), min(oldest) FROM (
     SELECT lane, count(*) AS pending, sum(due <= :now) AS overdue, min(due) AS oldest

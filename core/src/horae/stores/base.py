@@ -20,6 +20,12 @@ PRIORITIES: Final = (0, 1, 2, 3)
 MAX_INTERRUPTIONS: Final = 3
 """An event whose host was lost so often in a row is quarantined: it may be what kills it."""
 
+LAST_CHANCE: Final = 1_000_000
+LAST_CHANCE_SPREAD: Final = 21, 100_000
+"""Before the try that may be its last, an event waits a second and up to twenty tenths more, in
+microseconds: events that were in the same bad hands twice do not go into the same hands again all
+at once, and are not all set aside when a third host is lost for a reason that is not theirs."""
+
 OVER: Final = (State.FINISHED, State.FAILED, State.CANCELLED, State.EXPIRED)
 """The states of events that will not run again."""
 
@@ -200,6 +206,12 @@ class PluginRow:
     ok: bool = True
 
 
+def last_chance(event_id: int, now: int) -> int:
+    """When an event that was interrupted once less than is allowed is tried again."""
+    steps, step = LAST_CHANCE_SPREAD
+    return now + LAST_CHANCE + event_id % steps * step
+
+
 class Store(Protocol):
     """Keeps events, runs, hosts and plugins. See the module docstring for what holds throughout."""
 
@@ -213,8 +225,14 @@ class Store(Protocol):
     def close(self) -> None:
         """Let go of every connection; harmless when closed."""
 
-    def after_fork(self) -> None:
-        """In a forked child: forget the parent's connections without closing, open own ones."""
+    def before_fork(self) -> None:
+        """Wait until no thread is inside the store, and keep the others out."""
+
+    def after_fork_in_parent(self) -> None:
+        """Let them in again."""
+
+    def after_fork_in_child(self) -> None:
+        """Forget the parent's connections without closing them, and open own ones."""
 
     def transaction(self) -> AbstractContextManager[None]:
         """Make all verbs of this thread inside the block one transaction; may be nested."""
@@ -300,8 +318,9 @@ class Store(Protocol):
     def rescue(self, host_id: str, reason: str, now: int) -> int:
         """Take a lost host off the record and free what it had claimed; the number of runs.
 
-        Each run is recorded as interrupted with ``reason``. No attempt is burned; the event waits
-        again, or is quarantined at the third interruption in a row.
+        Each run is recorded as interrupted with ``reason``. No attempt is burned. The event is due
+        as before; after the second interruption in a row, ``last_chance`` later than ``now``; at
+        the third it is quarantined.
         """
 
     # -- catalogue and plugins

@@ -26,6 +26,7 @@ from horae.stores.base import (
     PluginRow,
     Provider,
     Settlement,
+    last_chance,
 )
 from horae_hookspecs import Outcome, Page, Run, ScheduledEvent, State
 
@@ -82,7 +83,15 @@ class MemoryStore:
     def close(self) -> None:
         """Nothing to let go of; the data stays as long as the store."""
 
-    def after_fork(self) -> None:
+    def before_fork(self) -> None:
+        """Nobody is half way through a change when the copy is made."""
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
         """The child has a copy of its own."""
         self._lock = threading.RLock()
 
@@ -370,6 +379,8 @@ class MemoryStore:
             event.reason = f"interrupted {MAX_INTERRUPTIONS} times in a row: {reason}"
         else:
             event.state, event.reason = State.PENDING, reason
+            if event.interruptions + 1 == MAX_INTERRUPTIONS:
+                event.due = last_chance(event.id, now)
 
     # -- catalogue and plugins
 

@@ -83,7 +83,17 @@ class SqliteStore:
                     connection.close()
             self._reader = self._writer = None
 
-    def after_fork(self) -> None:
+    def before_fork(self) -> None:
+        """SQLite's own locks in memory would be copied as they are, and never opened again."""
+        self._writing.acquire()
+        self._reading.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._reading.release()
+        self._writing.release()
+
+    def after_fork_in_child(self) -> None:
         """Keep the parent's connections unclosed for ever, since closing them would harm it."""
         _sqlite_open.ABANDONED.extend((self._writer, self._reader))
         was_open = self._writer is not None
@@ -369,7 +379,7 @@ class SqliteStore:
         with self.transaction(), self._write() as writer:
             writer.execute(sql.RESCUE_RUNS, (now, reason, host_id))
             rescued = writer.execute(
-                sql.RESCUE_EVENTS, {"reason": reason, "host": host_id}
+                sql.RESCUE_EVENTS, {"reason": reason, "host": host_id, "now": now}
             ).rowcount
             writer.execute("DELETE FROM horae_host WHERE id = ?", (host_id,))
             self._heads.forget()
