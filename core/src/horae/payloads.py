@@ -25,6 +25,9 @@ from horae_hookspecs import NaiveDatetimeError, Registration, ScheduledEventJob,
 MAX_ARGUMENTS: Final = 256 * 1024
 MAX_RESULT: Final = 64 * 1024
 
+encode: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+"""Strict, compact JSON; json.dumps with the same arguments would make an encoder for each call."""
+
 _CONTAINERS: Final[Mapping[Any, Callable[[list[Any]], Any]]] = {
     list: list,
     tuple: tuple,
@@ -91,7 +94,7 @@ def to_json(arguments: Mapping[str, Any], event_type: str) -> str:
             event_type, [f"expected a mapping of names to values, got {arguments!r} @ $"]
         )
     try:
-        text = json.dumps(dict(arguments), allow_nan=False, separators=(",", ":"))
+        text = encode(dict(arguments))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArguments(
             event_type,
@@ -113,7 +116,7 @@ def dump_result(value: object) -> tuple[str | None, str | None]:
     if value is None:
         return None, None
     try:
-        text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+        text = encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         return None, f"the result is no JSON: {error}"
     if len(text) > MAX_RESULT:

@@ -270,12 +270,16 @@ def _in_a_terminal(command: list[str]) -> tuple[int, list[str]]:
     ours, its = pty.openpty()
     termios.tcsetwinsize(its, (50, 110))
     environment = os.environ | {"NO_COLOR": "1", "TERM": "xterm"}
-    # Everything it prints fits the terminal's buffer only piece by piece: read while it runs.
-    with subprocess.Popen(command, stdout=its, stderr=its, env=environment) as process:  # noqa: S603
+    # Not its errors too: what spins there while it waits would stand here frame by frame.
+    with subprocess.Popen(  # noqa: S603 (our own words)
+        command, stdout=its, stderr=subprocess.PIPE, env=environment
+    ) as process:
         os.close(its)
         printed = b"".join(iter(lambda: _read(ours), b""))
+        assert process.stderr is not None
+        complaints = process.stderr.read()
     os.close(ours)
-    return process.returncode, printed.decode(errors="replace").splitlines()
+    return process.returncode, (printed + complaints).decode(errors="replace").splitlines()
 
 
 def _read(descriptor: int) -> bytes:

@@ -14,6 +14,7 @@ import attrs
 
 from horae.clock import from_micros, to_micros
 from horae.errors import summarise
+from horae.payloads import encode
 from horae.stores.base import Claim, NewEvent, Settlement
 from horae_hookspecs import Outcome, Retry, Schedule, ScheduleError, State
 
@@ -106,9 +107,7 @@ def load_schedule(text: str, kinds: Mapping[str, type[Schedule]]) -> Schedule | 
 def dump_schedule(schedule: Schedule) -> str:
     """A schedule as tagged JSON text. Raises ScheduleError when it gives none."""
     try:
-        return json.dumps(
-            {KIND: schedule.kind, **schedule.to_json()}, allow_nan=False, separators=(",", ":")
-        )
+        return encode({KIND: schedule.kind, **schedule.to_json()})
     except (TypeError, ValueError) as error:
         raise ScheduleError(
             f"Schedule kind {schedule.kind!r} stores itself as something that is no JSON: {error}.",

@@ -74,10 +74,19 @@ RETURNING id, claim, lane, arguments, schedule, due, occurrence, attempt, interr
           covered, recurs, priority, resource, origin, description, created
 """
 
-INSERT_RUN: Final = """
+# One statement for all claims of a provider, in their order (CROSS JOIN keeps it in SQLite): a row
+# each from Python costs three times that.
+INSERT_RUNS: Final = """
 INSERT INTO horae_run (event, claim, lane, occurrence, attempt, started, host, plugin, version,
                        generation)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+SELECT horae_event.id, claim, lane, occurrence, attempt + 1, ?, ?, ?, ?, ?
+FROM json_each(?) AS claimed CROSS JOIN horae_event ON horae_event.id = claimed.value
+"""
+
+# Who still runs under the claim that a settlement names; nobody can change it before the updates.
+HELD: Final = """
+SELECT id, claim FROM horae_event
+WHERE state = 'running' AND id IN (SELECT value FROM json_each(?))
 """
 
 # The claim in the WHERE is the fence: a late answer finds no row and changes nothing.

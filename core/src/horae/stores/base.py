@@ -110,7 +110,7 @@ class Claim(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """How a claim ended, and how its event stands from then on."""
+    """How a claim ended, and how its event stands from then on; its first two fields name it."""
 
     event_id: int
     claim: int

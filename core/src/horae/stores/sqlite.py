@@ -275,11 +275,22 @@ class SqliteStore:
             claims = self._take(writer, host_id, self._pick(writer, due, now, limit))
             # What was claimed from has a new head; without it next_due would miss the rest.
             self._heads.look_again(due, lambda *pair: self._head(writer, *pair))
-            writer.executemany(
-                sql.INSERT_RUN,
-                [_run_row(claim, lanes[claim.lane], host[0], now) for claim in claims],
-            )
+            self._record(writer, claims, lanes, (now, host[0]))
             return Claimed(claims, self._heads.earliest(lanes))
+
+    def _record(
+        self,
+        writer: sqlite3.Connection,
+        claims: Sequence[Claim],
+        lanes: Mapping[int, Provider],
+        where: tuple[int, str],
+    ) -> None:
+        ids: dict[Provider, list[int]] = {}
+        for claim in claims:
+            ids.setdefault(lanes[claim.lane], []).append(claim.event_id)
+        for provider, events in ids.items():
+            code = (provider.plugin, provider.version, provider.generation)
+            writer.execute(sql.INSERT_RUNS, (*where, *code, json.dumps(events)))
 
     def _head(self, writer: sqlite3.Connection, lane: int, priority: int) -> int | None:
         row = writer.execute(sql.HEAD, (lane, priority)).fetchone()
@@ -309,19 +320,19 @@ class SqliteStore:
         return claims
 
     def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
-        """Two updates by key for each; the run row is only touched when the fence let it pass."""
-        fenced = set()
+        """One look at who still holds its claim, then two updates by key for each of those."""
         with self.transaction(), self._write() as writer:
-            for one in settlements:
-                if writer.execute(sql.SETTLE_EVENT, _event_end(one)).rowcount:
-                    writer.execute(sql.SETTLE_RUN, _run_end(one))
-                    if one.due is not None:
-                        self._heads.lower(one.lane, one.priority, one.due)
-                    if one.follow_ups:
-                        self.add(one.follow_ups)
-                else:
-                    fenced.add((one.event_id, one.claim))
-        return fenced
+            ids = json.dumps([one.event_id for one in settlements])
+            held = set(writer.execute(sql.HELD, (ids,)).fetchall())
+            valid = [one for one in settlements if one[:2] in held]
+            writer.executemany(sql.SETTLE_EVENT, map(_event_end, valid))
+            writer.executemany(sql.SETTLE_RUN, map(_run_end, valid))
+            for one in valid:
+                if one.due is not None:
+                    self._heads.lower(one.lane, one.priority, one.due)
+                if one.follow_ups:
+                    self.add(one.follow_ups)
+        return {one[:2] for one in settlements} - held
 
     def cancellations(self, host_id: str) -> set[int]:
         """Rides horae_event_running."""
@@ -500,21 +511,6 @@ def _event_row(event: NewEvent, lane: int) -> tuple[Any, ...]:
         event.origin,
         event.description,
         event.created,
-    )
-
-
-def _run_row(claim: Claim, provider: Provider, host: str, now: int) -> tuple[Any, ...]:
-    return (
-        claim.event_id,
-        claim.claim,
-        claim.lane,
-        claim.occurrence,
-        claim.attempt + 1,
-        now,
-        host,
-        provider.plugin,
-        provider.version,
-        provider.generation,
     )
 
 
