@@ -17,6 +17,7 @@ import attrs
 import pytest
 
 from horae import Host
+from horae.stores.base import MAX_INTERRUPTIONS
 from horae_hookspecs import Outcome, Page, Run, ScheduledEvent, State
 from kit.hosts import until
 from kit.processes import Processes
@@ -64,7 +65,6 @@ class Aftermath:
             "events interrupted": sum(map(bool, interrupted)),
             "most interruptions of one": max(interrupted),
             "begun twice or more": sum(count > 1 for count in self.begun.values()),
-            "quarantined": sum(e.state is State.QUARANTINED for e in self.events.values()),
         }
 
 
@@ -108,10 +108,23 @@ def campaign(processes: Processes, chance: random.Random, ledger: Path, rounds: 
     processes.start_host(16)
     client = Host(processes.url)
     until(lambda: not client.events(state=["pending", "running"], limit=1).total, timeout=60)
+    repair(client, processes)
     result = aftermath(client, processes, ledger)
     assert client.store.check() == []
     client.close()
     return result
+
+
+def repair(client: Host, processes: Processes) -> None:
+    """Run what was set aside: rarely, three kills in a row strike one event while it runs.
+
+    Its last two tries had then begun, since what was interrupted once is claimed to begin at once.
+    """
+    begun = Counter(note.event_id for note in processes.notes())
+    for event in client.events(state="quarantined"):
+        assert begun[event.id] >= MAX_INTERRUPTIONS - 1, event
+        client.run_now(event.id)
+        client.wait(event.id, timeout=20)
 
 
 def start_scheduler(processes: Processes, ledger: Path) -> Any:
@@ -143,7 +156,7 @@ def test_kill_minus_nine_loses_nothing_and_repeats_nothing_without_cause(
     processes: Processes, chance: random.Random, tmp_path: Path, rounds: int
 ) -> None:
     """Every event that ``schedule`` returned runs to success; one that a kill interrupted has it
-    on record, and no innocent one is quarantined for it.
+    on record, and one that was set aside had really begun each time that counted.
     """
     result = campaign(processes, chance, tmp_path / "ledger", rounds)
     print(f"{rounds} rounds: {result.figures()}")  # noqa: T201 (the campaign's report)

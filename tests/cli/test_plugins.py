@@ -89,6 +89,11 @@ def test_missing_answer_is_exit_code_5(tide: Command) -> None:
         gate.touch()
 
 
+def heed_interrupts() -> None:
+    """Let SIGINT end this process."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_interrupt_is_exit_code_130(tide: Command) -> None:
     """Ctrl-C while a command waits for a host ends it quietly; the request stays."""
     gate = tide.folder / "gate"
@@ -96,7 +101,10 @@ def test_interrupt_is_exit_code_130(tide: Command) -> None:
         event = client.schedule("tide.hold", {"gate": str(gate)})
         until(lambda: is_running(client, event.id))
         line = tide.line("--store", tide.url, "plugin", "unload", "tide", "--drain", "15")
-        with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process:
+        # A shell's background jobs ignore SIGINT, and so would this process as their child.
+        with subprocess.Popen(
+            line, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+        ) as process:
             until(lambda: any(row.action == "unload" for row in client.store.plugin_rows()))
             process.send_signal(signal.SIGINT)
             _, said = process.communicate(timeout=20)

@@ -63,6 +63,22 @@ def test_other_parts_of_a_namespace_package_stay(host: Host, site: Site) -> None
     del sys.modules["acme_ns"]
 
 
+def test_old_code_that_still_runs_finds_its_own_parts(host: Host, site: Site) -> None:
+    """Only parents that stay lose an attribute: an abandoned run looks for the others in its own."""
+    parts = """
+    from acme_plugin import part
+
+    @events.register("acme.ask")
+    def ask(context):
+        return part.value
+    """
+    site.install({"acme_plugin/__init__.py": plugin(parts), "acme_plugin/part.py": "value = 7\n"})
+    host.load_plugin("acme")
+    sys.modules["acme_plugin"] = package = sys.modules.pop("acme_plugin")  # after its part, now
+    host.unload_plugin("acme")
+    assert package.ask(None) == 7
+
+
 def test_dependencies_of_a_plugin_stay(host: Host, site: Site) -> None:
     """What it imported from another distribution is not its own."""
     site.install({"shared.py": "value = 1\n"}, plugin="shared", value="shared")

@@ -46,6 +46,12 @@ def summarise(error: BaseException) -> str:
     return "".join(traceback.format_exception_only(error)).strip()
 
 
+def locate(error: BaseException) -> str:
+    """Where an exception was raised: file and line of the innermost frame."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else "unknown"
+
+
 class HostError(HoraeError):
     """The root of the errors that the host raises."""
 

@@ -23,6 +23,8 @@ from horae.errors import (
     PluginLoadFailed,
     PluginNotFound,
     TypeTaken,
+    describe,
+    locate,
     summarise,
 )
 from horae.plugins import loader, modules
@@ -184,7 +186,9 @@ class Lifecycle:
         except loader.Refused as error:
             return PluginLoadFailed(loaded.info.name, phase, str(error))
         except BaseException as error:
-            return PluginLoadFailed(loaded.info.name, phase, summarise(error))
+            logs.get().error("plugin.load_error", plugin=loaded.info.name, error=describe(error))
+            detail = f"{summarise(error)} (raised in {locate(error)})"
+            return PluginLoadFailed(loaded.info.name, phase, detail)
         return None
 
     def _import(self, loaded: Loaded) -> None:

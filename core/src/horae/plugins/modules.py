@@ -49,7 +49,9 @@ def purge(modules: Mapping[str, ModuleType]) -> None:
         if sys.modules.get(name) is module:
             del sys.modules[name]
         parent, _, child = name.rpartition(".")
-        if parent in sys.modules and vars(sys.modules[parent]).get(child) is module:
+        # Only on parents that stay: old code that still runs looks for the others in theirs.
+        stays = parent in sys.modules and parent not in modules
+        if stays and vars(sys.modules[parent]).get(child) is module:
             delattr(sys.modules[parent], child)
     forget_caches()
 

@@ -261,7 +261,7 @@ class Engine:
             self._outstanding.update(freed)
             self._done.extendleft(reversed(done))
             raise
-        self._look_ahead(len(done))
+        self._look_ahead(len(done), works)
         for work in works:
             self._hand_over(work)
         self._announce(done, fenced)  # last: whatever goes wrong in it, nothing claimed is left
@@ -272,13 +272,17 @@ class Engine:
         """Whether anything that was claimed is not settled yet."""
         return any(self._outstanding.values())
 
-    def _look_ahead(self, settled: int) -> None:
+    def _look_ahead(self, settled: int, works: Sequence[RunnerWork]) -> None:
         """Keep as much queued as is done in a moment: enough to keep the executors busy, and no
         more, since a kill interrupts whatever is claimed, and claims are not shared.
+
+        What was interrupted before is only claimed to begin at once, so that its next
+        interruption is one of a run, and counts rightly.
         """
         now = time.monotonic()
         moment = int(settled / max(now - self._looked, 1e-4) * LOOKAHEAD)
-        self._lookahead = min(MAX_BATCH, max(moment, self._lookahead // 2))
+        suspicious = any(work.row.interruptions for work in works)
+        self._lookahead = 0 if suspicious else min(MAX_BATCH, max(moment, self._lookahead // 2))
         self._looked = now
 
     def _settle(self, done: Sequence[tuple[RunnerWork, Result]]) -> set[tuple[int, int]]:
