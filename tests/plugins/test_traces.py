@@ -64,7 +64,7 @@ def test_other_parts_of_a_namespace_package_stay(host: Host, site: Site) -> None
 
 
 def test_old_code_that_still_runs_finds_its_own_parts(host: Host, site: Site) -> None:
-    """Only parents that stay lose an attribute: an abandoned run looks for the others in its own."""
+    """Only parents that stay lose an attribute; an abandoned run still needs the others."""
     parts = """
     from acme_plugin import part
 
