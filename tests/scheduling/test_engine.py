@@ -221,6 +221,38 @@ def test_a_very_long_error_is_kept_from_its_end(host: Host) -> None:
     assert error.endswith("the end")
 
 
+class Unspeakable(Exception):
+    """An exception that cannot be made a text."""
+
+    def __str__(self) -> str:
+        raise self
+
+
+@pytest.mark.parametrize(
+    ("raised", "outcome"),
+    [
+        (ValueError("an undecodable name: \udc80, and a \0"), Outcome.FAILED),
+        (Unspeakable(), Outcome.FAILED),
+        (CancelEvent("\ud800"), Outcome.CANCELLED),
+        (CancelEvent(Unspeakable()), Outcome.FAILED),  # type: ignore[arg-type]
+        (RetryLater(1, reason=7), Outcome.SNOOZED),  # type: ignore[arg-type]
+        (RetryLater(timedelta.max), Outcome.SNOOZED),
+    ],
+)
+def test_what_no_store_could_keep_is_made_storable(
+    host: Host, raised: Exception, outcome: Outcome
+) -> None:
+    """No odd text, nor the end of time, keeps a run or its neighbours from their end."""
+
+    def job(context: RunContext) -> None:
+        raise raised
+
+    host.register("neighbour")(lambda context: "well")
+    neighbour = host.schedule("neighbour")
+    assert run_once(host, job).outcome is outcome
+    assert outcomes(host, neighbour) == [Outcome.SUCCEEDED]
+
+
 def test_a_function_that_gives_a_coroutine_is_told_to_be_async(host: Host) -> None:
     """Nothing would ever await it."""
 

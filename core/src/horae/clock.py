@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from horae_hookspecs import require_aware
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime.max.replace(tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 

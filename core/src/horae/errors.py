@@ -37,13 +37,20 @@ def describe(error: BaseException) -> str:
     """An exception as text, with its traceback: what is kept of a plugin's error, since the
     object itself would hold the frames it went through, and they the plugin's code.
     """
-    text = "".join(traceback.format_exception(error)).rstrip()
-    return text if len(text) <= MAX_TEXT else "[...]" + text[-MAX_TEXT:]
+    return storable("".join(traceback.format_exception(error)).rstrip())
 
 
 def summarise(error: BaseException) -> str:
     """An exception in a line or few; safe also where its own ``__str__`` raises."""
-    return "".join(traceback.format_exception_only(error)).strip()
+    return storable("".join(traceback.format_exception_only(error)).strip())
+
+
+def storable(value: object) -> str:
+    """Whatever a plugin gave for a text, as one that every store can keep: no lone surrogates,
+    as in undecodable file names, no NUL, and only the end of what is too long.
+    """
+    text = str(value).encode("utf-8", "replace").decode().replace("\0", "\N{SYMBOL FOR NULL}")
+    return text if len(text) <= MAX_TEXT else "[...]" + text[-MAX_TEXT:]
 
 
 def locate(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 
 import attrs
 
-from horae.clock import from_micros, to_micros
+from horae.clock import LATEST, from_micros, to_micros
 from horae.errors import summarise
 from horae.payloads import encode
 from horae.stores.base import Claim, NewEvent, Settlement
@@ -78,7 +78,7 @@ def settlement(
     if result.outcome in (Outcome.RETURNED, Outcome.INTERRUPTED) and not result.final:
         return waiting._replace(interruptions=claim.interruptions)
     if result.outcome is Outcome.SNOOZED:
-        due = result.finished + result.after // timedelta(microseconds=1)
+        due = min(result.finished + result.after // timedelta(microseconds=1), to_micros(LATEST))
         return waiting._replace(due=due, covered=covered)
     if result.outcome in COUNTED and attempt < retry.attempts:
         due = result.finished + backoff(retry, attempt)

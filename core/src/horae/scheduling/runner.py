@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import structlog
 
 from horae.clock import Clock, from_micros
-from horae.errors import describe, summarise
+from horae.errors import describe, storable, summarise
 from horae.payloads import dump_result
 from horae.registry import Entry, Observer, Registry, hook_failed
 from horae.scheduling.recurrence import Result
@@ -184,7 +184,10 @@ class _Attempt:
 
     def _ended(self, error: BaseException | None) -> Result:
         self.value, error = self.wrappers.close(self.value, error)
-        result = _classify(self.work, error, self.value)
+        try:
+            result = _classify(self.work, error, self.value)
+        except BaseException as broken:  # what the job gave or raised breaks when it is looked at
+            return self.work.result(Outcome.FAILED, error=describe(broken))
         if error is None:
             result.follow_ups = self.context.follow_ups
         return result
@@ -198,9 +201,11 @@ def _classify(work: RunnerWork, error: BaseException | None, value: Any) -> Resu
         text, problem = dump_result(value)
         return work.result(Outcome.SUCCEEDED, result=text, result_error=problem)
     if isinstance(error, RetryLater):
-        return work.result(Outcome.SNOOZED, after=error.after, reason=error.reason or None)
+        return work.result(
+            Outcome.SNOOZED, after=error.after, reason=storable(error.reason) or None
+        )
     if isinstance(error, CancelEvent):
-        return work.result(Outcome.CANCELLED, reason=str(error))
+        return work.result(Outcome.CANCELLED, reason=storable(error))
     return work.result(Outcome.FAILED, error=describe(error))
 
 
