@@ -10,7 +10,7 @@ from typing import Any, Literal
 import attrs
 
 from horae import logs
-from horae.errors import HostError, PluginLoadFailed
+from horae.errors import HostError, PluginLoadFailed, describe, summarise
 from horae.plugins.discovery import discover
 from horae.plugins.lifecycle import Lifecycle
 from horae.stores.base import PluginRow, Store
@@ -73,6 +73,9 @@ class Desired:
             problem = str(error)
             if not isinstance(error, PluginLoadFailed):
                 logs.get().error("plugin.request_failed", plugin=row.plugin, error=problem)
+        except Exception as error:  # an answer is owed, whatever went wrong
+            problem = summarise(error)
+            logs.get().error("plugin.request_failed", plugin=row.plugin, error=describe(error))
         self._store.report_plugin(self._filled(row, report, problem))
 
     def record(
