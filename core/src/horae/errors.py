@@ -29,15 +29,17 @@ from typing import Final
 
 from horae_hookspecs import HoraeError
 
+CUT: Final = "[...]"
 MAX_TEXT: Final = 16 * 1024
-"""How much of a traceback is kept, from its end."""
+"""How many characters of a plugin's text are kept: of a traceback the last, else the first."""
 
 
 def describe(error: BaseException) -> str:
     """An exception as text, with its traceback: what is kept of a plugin's error, since the
     object itself would hold the frames it went through, and they the plugin's code.
     """
-    return storable("".join(traceback.format_exception(error)).rstrip())
+    text = "".join(traceback.format_exception(error)).rstrip()
+    return storable(text if len(text) <= MAX_TEXT else CUT + text[len(CUT) - MAX_TEXT :])
 
 
 def summarise(error: BaseException) -> str:
@@ -47,10 +49,10 @@ def summarise(error: BaseException) -> str:
 
 def storable(value: object) -> str:
     """Whatever a plugin gave for a text, as one that every store can keep: no lone surrogates,
-    as in undecodable file names, no NUL, and only the end of what is too long.
+    as in undecodable file names, no NUL, and only the beginning of what is too long.
     """
     text = str(value).encode("utf-8", "replace").decode().replace("\0", "\N{SYMBOL FOR NULL}")
-    return text if len(text) <= MAX_TEXT else "[...]" + text[-MAX_TEXT:]
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - len(CUT)] + CUT
 
 
 def locate(error: BaseException) -> str:
