@@ -9,7 +9,6 @@ import socket
 import threading
 import weakref
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Final, Self
 
 import attrs
@@ -175,12 +174,7 @@ class Host(EventOperations, PluginOperations):
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def run_forever(self) -> None:

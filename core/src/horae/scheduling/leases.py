@@ -111,11 +111,11 @@ class Lease:
 
     def _beat_if_due(self) -> None:
         if time.monotonic() - self._beaten >= self._settings.beat:
+            self._beaten = time.monotonic()  # first, so that a change during the beat asks again
             if not self._store.beat(self.record(), self._clock.micros()):
                 lost_id = self.id
                 self._join()
                 logs.get().warning("host.rejoined", name=self.name, lost_id=lost_id, id=self.id)
-            self._beaten = time.monotonic()
 
     def _join(self) -> None:
         """Go on the record under a new id; only then is it used, since claims need the record."""

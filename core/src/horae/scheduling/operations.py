@@ -70,7 +70,8 @@ class EventOperations:
 
     def schedule_many(self, requests: Iterable[Mapping[str, Any]]) -> list[int]:
         """Store many events in one transaction, all or none; each a mapping of ``schedule``'s
-        arguments by name. Gives their ids, and raises what ``schedule`` raises.
+        arguments by name, but for ``on_conflict``. Gives their ids, in place of an event whose key
+        is taken the id of the one that has it, and raises what ``schedule`` raises.
         """
         moment = self._planner.moment()
         events = [self._planner.plan(**request, moment=moment) for request in requests]
