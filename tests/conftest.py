@@ -10,6 +10,8 @@ import structlog
 from horae import Host, SettableClock, Settings
 from horae.stores.base import Store
 from horae.stores.factory import create_store
+from kit.processes import Processes, started_in
+from kit.sites import Site
 
 
 @pytest.fixture
@@ -62,3 +64,18 @@ def logs() -> Iterator[list[MutableMapping[str, Any]]]:
     """What is logged while the test runs, instead of on the terminal."""
     with structlog.testing.capture_logs() as captured:
         yield captured
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """An empty place for distributions, on ``sys.path``."""
+    site = Site(tmp_path / "site")
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    """Starts programs; whatever is left of them is killed at the end."""
+    with started_in(tmp_path) as processes:
+        yield processes

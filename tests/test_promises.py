@@ -7,9 +7,8 @@ import signal
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -28,26 +27,11 @@ from horae_hookspecs import (
 )
 from kit.events import LONG, outcomes, stored
 from kit.hosts import until
-from kit.processes import JOURNAL_HOST, Processes, started_in
+from kit.processes import JOURNAL_HOST, Processes
 from kit.sites import Site, answering, plugin
 
 MINUTE = timedelta(minutes=1)
 INTERRUPTED, SUCCEEDED = Outcome.INTERRUPTED, Outcome.SUCCEEDED
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    """A place to install distributions into."""
-    site = Site(tmp_path / "site")
-    yield site
-    site.close()
-
-
-@pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Processes]:
-    """Starts programs; whatever is left of them is killed at the end."""
-    with started_in(tmp_path) as processes:
-        yield processes
 
 
 def rows(host: Host) -> list[tuple[Any, ...]]:

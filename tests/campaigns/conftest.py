@@ -2,19 +2,8 @@
 
 import os
 import random
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-from kit.processes import Processes, started_in
-
-
-@pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Processes]:
-    """Starts programs; whatever is left of them is killed at the end."""
-    with started_in(tmp_path) as processes:
-        yield processes
 
 
 @pytest.fixture

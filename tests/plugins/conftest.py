@@ -3,7 +3,6 @@
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 from weakref import ref
@@ -37,14 +36,6 @@ class Journal(ModuleType):
         """Tell that a run got here, and wait for the test."""
         self.entered.release()
         assert self.go.wait(30)
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    """An empty place for distributions, on ``sys.path``."""
-    site = Site(tmp_path / "site")
-    yield site
-    site.close()
 
 
 @pytest.fixture
