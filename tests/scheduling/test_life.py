@@ -179,12 +179,13 @@ host = Host(sys.argv[1]).start()
 if signal.getsignal(signal.SIGTERM) is mine:
     print("started leaves them alone")
 host.stop()
-threading.Thread(target=lambda: (time.sleep(0), wait_for_handlers(), print("running"))).start()
 
 def wait_for_handlers():
     while signal.getsignal(signal.SIGTERM) is mine or not host.running:
         time.sleep(0.005)
+    print("running")
 
+threading.Thread(target=wait_for_handlers).start()
 host.run_forever()
 if signal.getsignal(signal.SIGTERM) is mine and not host.running:
     print("put back")
