@@ -134,7 +134,7 @@ def test_a_policy_that_makes_no_sense_is_refused(
     text = str(caught.value)
     assert text.startswith("The policy given for event type 'tide.mark' is wrong: ")
     assert said in text
-    assert "It takes version, retry, timeout, executor, interrupted." in text
+    assert "It takes version, retry, timeout, executor, interrupted, missed, absent," in text
 
 
 def test_a_policy_is_kept(events: ScheduledEventRegistryWrapper) -> None:

@@ -60,12 +60,13 @@ def test_what_was_published_is_remembered(store: Store) -> None:
 
 
 def test_publishing_again_replaces(store: Store) -> None:
-    """The latest provider is the one that is told, and the type is not withdrawn any more."""
+    """The latest provider is told; the type is back, and how long it was away is kept."""
     store.publish([ENTRY])
     store.withdraw(["tide.mark"], NOW + 1)
     newer = attrs.evolve(ENTRY, schema_version=2, version="2.0", published=NOW + 2)
     store.publish([newer])
-    assert store.catalogue() == {"tide.mark": newer}
+    absence = {"absent_from": NOW + 1, "absent_until": NOW + 2}
+    assert store.catalogue() == {"tide.mark": attrs.evolve(newer, **absence)}
 
 
 def test_withdrawing_what_nobody_published_is_harmless(store: Store) -> None:

@@ -132,6 +132,7 @@ class Host(EventOperations, PluginOperations):
             self.clock,
             self.settings,
             lease,
+            self,
             self._planner.plan,
             self._control_wake.set,
         )
@@ -142,6 +143,7 @@ class Host(EventOperations, PluginOperations):
         self._control.start()
         self._control_wake.set()
         logs.get().info("host.started", name=self.name, id=self.id, store=self.store.url)
+        self.registry.observe("horae_host_started", host=self)
         return self
 
     def stop(self, drain: float | None = None) -> None:
@@ -164,6 +166,7 @@ class Host(EventOperations, PluginOperations):
             logs.get().error("host.stop_failed", error=str(error))
         self._lease = None
         logs.get().info("host.stopped", name=lease.name, **attrs.asdict(drained))
+        self.registry.observe("horae_host_stopped", host=self)
 
     def close(self) -> None:
         """Stop, take the plugins down, and let go of the store's connections."""

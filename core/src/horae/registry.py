@@ -137,13 +137,19 @@ class Registry:
         """Make all of ``generation`` invisible, in one step; harmless when it already is."""
         self._swap(generation)
 
-    def observe(self, hook: str, **arguments: object) -> None:
-        """Tell every observer of ``hook``; one that raises is logged and stops nobody."""
+    def ask(self, hook: str, **arguments: object) -> list[Any]:
+        """What each implementation of ``hook`` answers; one that raises is logged and left out."""
+        answers = []
         for observer in self.snapshot.observers.get(hook, ()):
             try:
-                observer(arguments)
+                answers.append(observer(arguments))
             except BaseException as error:
                 hook_failed(observer.plugin, hook, error)
+        return answers
+
+    def observe(self, hook: str, **arguments: object) -> None:
+        """Tell every observer of ``hook``; one that raises is logged and stops nobody."""
+        self.ask(hook, **arguments)
 
     def _swap(self, old: Generation, *new: Contribution) -> None:
         with self._writing:

@@ -20,6 +20,7 @@ named in its distribution's ``[project.entry-points.horae]``.
 from horae_hookspecs._markers import hookimpl as hookimpl
 from horae_hookspecs._markers import hookspec as hookspec
 from horae_hookspecs.abc import ActivationContext as ActivationContext
+from horae_hookspecs.abc import EventOptions as EventOptions
 from horae_hookspecs.abc import Executor as Executor
 from horae_hookspecs.abc import HostView as HostView
 from horae_hookspecs.abc import RunContext as RunContext
@@ -36,7 +37,11 @@ from horae_hookspecs.errors import RegistrationError as RegistrationError
 from horae_hookspecs.errors import RetryLater as RetryLater
 from horae_hookspecs.errors import RunControl as RunControl
 from horae_hookspecs.errors import ScheduleError as ScheduleError
+from horae_hookspecs.models import Absent as Absent
+from horae_hookspecs.models import Cause as Cause
+from horae_hookspecs.models import Concurrency as Concurrency
 from horae_hookspecs.models import EventTypeInfo as EventTypeInfo
+from horae_hookspecs.models import Missed as Missed
 from horae_hookspecs.models import Outcome as Outcome
 from horae_hookspecs.models import Page as Page
 from horae_hookspecs.models import PluginInfo as PluginInfo
@@ -46,6 +51,7 @@ from horae_hookspecs.models import Run as Run
 from horae_hookspecs.models import ScheduledEvent as ScheduledEvent
 from horae_hookspecs.models import State as State
 from horae_hookspecs.models import UnloadReport as UnloadReport
+from horae_hookspecs.models import Upcoming as Upcoming
 from horae_hookspecs.models import WaitingType as WaitingType
 from horae_hookspecs.registration import Policy as Policy
 from horae_hookspecs.registration import Registration as Registration

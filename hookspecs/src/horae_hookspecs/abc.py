@@ -4,13 +4,13 @@ The docstrings are the contract: what the host promises, and what it expects in 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias, TypedDict, TypeVar, Unpack
 
 from horae_hookspecs.errors import NaiveDatetimeError
-from horae_hookspecs.models import Page, Run, ScheduledEvent
+from horae_hookspecs.models import Absent, Missed, Page, Run, ScheduledEvent
 
 T = TypeVar("T")
 
@@ -44,6 +44,16 @@ class Schedule(ABC):
         """This schedule with everything left relative to "now" made fixed; stored as returned."""
         return self
 
+    def continuing(self, previous: "Schedule", now: datetime) -> Self:
+        """This schedule in place of ``previous``, in the phase that it had; anchored like that."""
+        return self.anchored(now)
+
+    def offset(self, event_id: int) -> timedelta:
+        """How much later than its occurrences this event is due: how a schedule spreads events
+        that share it. The same for every occurrence of an event, and on every host.
+        """
+        return timedelta(0)
+
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """The stored form without the tag: JSON values only."""
@@ -71,6 +81,33 @@ ScheduleLike: TypeAlias = Schedule | datetime | timedelta | str | None
 one of the forms that the loaded schedule kinds read (``"every 5m"``)."""
 
 
+class EventOptions(TypedDict, total=False):
+    """What may be said of an event beside its type, arguments and schedule; all by keyword.
+
+    ``key`` is unique per origin among events that are not over, with ``unique_for`` also among
+    those stored within that time, over or not. ``on_conflict`` says what becomes of a second
+    event with a key: ``"keep"`` (the default) leaves the first as it is and gives that one,
+    ``"replace"`` makes the first what the second says (one that runs goes on, and what follows
+    changes), ``"error"`` raises KeyTaken.
+
+    ``resource`` is what the event is about, ``resources`` several of them for a multi-resource
+    job, ``origin`` who asks for it, ``user`` on whose behalf it runs, ``description`` is for
+    people. ``priority`` is 0 (first) to 3. ``missed`` and ``absent`` overrule the type's policy.
+    """
+
+    key: str | None
+    on_conflict: Literal["keep", "replace", "error"]
+    unique_for: timedelta | None
+    resource: str | None
+    resources: Sequence[str] | None
+    origin: str | None
+    user: str | None
+    description: str | None
+    priority: int
+    missed: Missed | Literal["run_once", "run_all", "skip"] | None
+    absent: Absent | None
+
+
 class RunContext(Protocol):
     """What a job knows of the run it is in."""
 
@@ -84,9 +121,12 @@ class RunContext(Protocol):
     """The same over all attempts of one occurrence: hand it to services that can deduplicate."""
     resource: str | None
     origin: str | None
+    user: str | None
     description: str | None
     deadline: datetime | None
     """When the type's timeout ends this run, in UTC."""
+    host: "HostView"
+    """The host that runs it."""
 
     @property
     def log(self) -> Any:
@@ -104,12 +144,7 @@ class RunContext(Protocol):
         event_type: str | object,
         arguments: Mapping[str, Any] | None = None,
         schedule: ScheduleLike = None,
-        *,
-        key: str | None = None,
-        resource: str | None = None,
-        origin: str | None = None,
-        description: str | None = None,
-        priority: int = 1,
+        **options: Unpack[EventOptions],
     ) -> None:
         """Plan a follow-up event: stored together with this run's outcome, or not at all.
 
@@ -170,6 +205,14 @@ class Work(Protocol):
     def event_type(self) -> str:
         """The event's type."""
 
+    @property
+    def resource(self) -> str | None:
+        """What the event is about."""
+
+    @property
+    def user(self) -> str | None:
+        """On whose behalf it runs."""
+
     def run(self) -> bool:
         """Carry the run out in the calling thread and report its outcome; raises nothing.
 
@@ -220,12 +263,7 @@ class HostView(Protocol):
         event_type: str | object,
         arguments: Mapping[str, Any] | None = None,
         schedule: ScheduleLike = None,
-        *,
-        key: str | None = None,
-        resource: str | None = None,
-        origin: str | None = None,
-        description: str | None = None,
-        priority: int = 1,
+        **options: Unpack[EventOptions],
     ) -> ScheduledEvent:
         """Store an event; it survives ``kill -9`` and power loss once this returns."""
 
@@ -240,6 +278,9 @@ class HostView(Protocol):
 
     def cancel(self, event_id: int, reason: str = "") -> bool:
         """Cancel an event; False when it was over already."""
+
+    def ask(self, hook: str, **arguments: object) -> list[Any]:
+        """What every loaded plugin answers to a hook; one that raises is logged and left out."""
 
 
 class ActivationContext(Protocol):

@@ -3,10 +3,10 @@
 Every instant is an aware datetime in UTC.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import attrs
 
@@ -39,6 +39,20 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
 
 
+class Cause(StrEnum):
+    """Why a run did not succeed: what the attempts of an event are counted apart by.
+
+    Only the first two burn an attempt. A ``permission`` is never tried again by itself.
+    """
+
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    PERMISSION = "permission"
+    SHUTDOWN = "shutdown"
+    HOST_LOST = "host_lost"
+    LEASE_LOST = "lease_lost"
+
+
 class PluginState(StrEnum):
     """Where a plugin stands on one host."""
 
@@ -49,13 +63,18 @@ class PluginState(StrEnum):
     FAILED = "failed"
 
 
+_positive: Final = attrs.validators.gt(timedelta(0))
+
+
 @attrs.frozen
 class Retry:
     """When a failed run is tried again.
 
     The n-th retry waits ``first * factor ** (n - 1)``, at most ``longest``, moved by up to
     ``jitter`` of itself either way so that a thousand events that failed together do not
-    come back together. ``attempts`` counts the first try too: 1 means no retry.
+    come back together. ``attempts`` counts the first try too: 1 means no retry. ``max_age``
+    ends the retries of an occurrence that long after its first try began. What a job raises is
+    only tried again if it is of a kind in ``on`` and of none in ``never``.
     """
 
     attempts: int = attrs.field(default=1, validator=attrs.validators.ge(1))
@@ -65,6 +84,62 @@ class Retry:
     jitter: float = attrs.field(
         default=0.1, validator=[attrs.validators.ge(0.0), attrs.validators.le(1.0)]
     )
+    max_age: timedelta | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_positive)
+    )
+    on: tuple[type[BaseException], ...] = (BaseException,)
+    never: tuple[type[BaseException], ...] = ()
+
+
+@attrs.frozen
+class Missed:
+    """What becomes of an occurrence whose time passed before it could start.
+
+    ``run_once``: one run stands for all that were missed. ``run_all``: each gets its run, in
+    order, but no more than the last ``cap`` of them. ``skip``: none is made up for. An occurrence
+    later than ``grace`` is not run by any policy; None is any lateness, and for ``skip`` a minute.
+    Whatever is not run is recorded as missed.
+    """
+
+    policy: Literal["run_once", "run_all", "skip"] = attrs.field(
+        default="run_once", validator=attrs.validators.in_(("run_once", "run_all", "skip"))
+    )
+    grace: timedelta | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_positive)
+    )
+    cap: int = attrs.field(default=100, validator=attrs.validators.ge(1))
+
+    @classmethod
+    def of(cls, value: "Missed | str") -> "Missed":
+        """A policy's name stands for the policy with its defaults."""
+        return cls(value) if isinstance(value, str) else value  # type: ignore[arg-type]
+
+
+Absent = Literal["hold", "skip"] | timedelta
+"""What becomes of an occurrence that fell due while its type was absent, once the type is back:
+``hold`` runs it, ``skip`` does not, and a timedelta runs it unless it is late by more than that."""
+
+
+@attrs.frozen
+class Concurrency:
+    """How many runs of a type there may be at once, on all hosts together.
+
+    ``limit`` counts all of them. ``each`` counts those that share a ``resource`` or an ``origin``,
+    whichever ``per`` names.
+    """
+
+    limit: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
+    )
+    per: Literal["resource", "origin"] | None = attrs.field(
+        default=None, validator=attrs.validators.in_((None, "resource", "origin"))
+    )
+    each: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+
+    @classmethod
+    def of(cls, value: "Concurrency | int | None") -> "Concurrency":
+        """A number stands for a limit on the type."""
+        return cls(value) if value is None or isinstance(value, int) else value
 
 
 @attrs.frozen(kw_only=True)
@@ -73,6 +148,8 @@ class ScheduledEvent:
 
     ``schedule`` is the stored form, JSON with the key ``kind``; ``due`` is None once nothing
     more will run. ``attempt`` counts the tries of the current occurrence that used up budget.
+    ``user`` is on whose behalf it runs. ``resources`` are those of a multi-resource event, and
+    ``blocked`` names what holds back one that is due, while something does.
     """
 
     id: int
@@ -92,6 +169,9 @@ class ScheduledEvent:
     created: datetime
     last_outcome: Outcome | None
     reason: str | None
+    user: str | None = None
+    resources: tuple[str, ...] | None = None
+    blocked: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -100,7 +180,11 @@ class Run:
 
     ``occurrence`` is the nominal due time. ``result`` is what the job returned, as JSON;
     ``error`` the text of what it raised; ``result_error`` says why a result was not kept.
-    ``version`` is that of the distribution whose code ran.
+    ``version`` is that of the distribution whose code ran. ``covers`` is how many occurrences
+    the run stands for, ``cause`` why it did not succeed. ``progress`` is what the job last told,
+    from 0.0 to 1.0, with ``progress_text``. ``resources`` has for each resource of a
+    multi-resource event a mapping with ``outcome`` and, where there are any, ``result`` and
+    ``error``.
     """
 
     id: int
@@ -121,6 +205,10 @@ class Run:
     plugin: str
     version: str | None
     generation: int
+    covers: int = 1
+    cause: Cause | None = None
+    progress: float | None = None
+    progress_text: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -139,7 +227,11 @@ class PluginInfo:
 
 @attrs.frozen(kw_only=True)
 class EventTypeInfo:
-    """A type in the catalogue: who provides it, or last did."""
+    """A type in the catalogue: who provides it, or last did.
+
+    ``schema`` is the JSON Schema of its arguments. ``absent_from`` and ``absent_until`` are the
+    last time that no living host had it and that is over.
+    """
 
     event_type: str
     schema_version: int
@@ -149,6 +241,9 @@ class EventTypeInfo:
     published: datetime
     withdrawn: datetime | None
     loaded: bool
+    schema: Mapping[str, Any] | None = None
+    absent_from: datetime | None = None
+    absent_until: datetime | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -185,15 +280,53 @@ class UnloadReport:
 
 
 @attrs.frozen(kw_only=True)
-class Page(Generic[T]):
-    """One page of a listing: iterate it; ``next`` is the cursor of the page after, or None."""
+class Upcoming:
+    """An occurrence that is still to come, and the event that it is one of."""
 
-    items: Sequence[T]
-    total: int
-    next: int | None
+    due: datetime
+    event_id: int
+    event_type: str
+    occurrence: datetime
+
+
+class Page(Generic[T]):
+    """One page of a listing: iterate it; ``next`` is the cursor of the page after, or None.
+
+    ``total`` is how many there are on all pages; it is counted when it is first asked for, since
+    to count a million takes longer than to read a page of them.
+    """
+
+    def __init__(
+        self,
+        *,
+        items: Sequence[T],
+        total: int | Callable[[], int],
+        next: int | None,  # noqa: A002 (the contract's name for the cursor)
+    ) -> None:
+        self.items = items
+        self.next = next
+        self._total = total
+
+    @property
+    def total(self) -> int:
+        """How many there are on all pages."""
+        if not isinstance(self._total, int):
+            self._total = self._total()
+        return self._total
 
     def __iter__(self) -> Iterator[T]:
         return iter(self.items)
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Page):
+            return NotImplemented
+        mine, theirs = (list(self.items), self.next), (list(other.items), other.next)
+        return mine == theirs and self.total == other.total
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Page(items={self.items!r}, next={self.next!r})"

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, Literal, TypeVar, get_origin
 import attrs
 
 from horae_hookspecs.errors import RegistrationError
-from horae_hookspecs.models import Retry
+from horae_hookspecs.models import Absent, Concurrency, Missed, Retry
 
 Target = TypeVar("Target", bound=Callable[..., Any])
 
@@ -24,6 +24,32 @@ def _duration(value: timedelta | float | None) -> timedelta | None:
     return timedelta(seconds=value) if isinstance(value, (int, float)) else value
 
 
+def check_absent(_owner: object, _field: object, value: object) -> None:
+    """Raise ValueError for what is no ``Absent``."""
+    if not (value in ("hold", "skip") or (isinstance(value, timedelta) and value > timedelta(0))):
+        raise ValueError(f"absent={value!r} is none of 'hold', 'skip' and a positive timedelta")
+
+
+def _missed(value: Missed | str) -> Missed:
+    return Missed.of(value)
+
+
+def _concurrency(value: Concurrency | int | None) -> Concurrency:
+    return Concurrency.of(value)
+
+
+def _names(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        raise TypeError(f"aliases={value!r} is one text; give a list of them")
+    return tuple(value)  # type: ignore[arg-type]
+
+
+def _check_names(_owner: object, _field: object, value: tuple[object, ...]) -> None:
+    for name in value:
+        if not isinstance(name, str) or not _UID.fullmatch(name):
+            raise ValueError(f"alias {name!r} is no event type")
+
+
 @attrs.frozen(kw_only=True)
 class Policy:
     """How the runs of a type are treated; the keyword arguments of ``register``.
@@ -31,7 +57,11 @@ class Policy:
     ``version`` is the schema version of the arguments, a positive integer that grows.
     ``timeout`` is in seconds or a timedelta. ``executor`` names one: ``thread``, ``inline``, or
     a plugin's own; a job with ``async def run`` goes to ``async``. ``interrupted`` says what
-    becomes of an occurrence whose host was lost in the middle of it.
+    becomes of an occurrence whose host was lost in the middle of it. ``missed`` is a ``Missed`` or
+    the name of its policy, ``absent`` see ``Absent``; both can be overruled for a single event.
+    ``exclusive`` types never have two runs for one resource, not even two of such types.
+    ``concurrency`` is a ``Concurrency``, or a limit on the type. Events stored under a name in
+    ``aliases`` are this type's too.
     """
 
     version: int = attrs.field(
@@ -47,6 +77,17 @@ class Policy:
     interrupted: Literal["retry", "fail"] = attrs.field(
         default="retry", validator=attrs.validators.in_(("retry", "fail"))
     )
+    missed: Missed = attrs.field(
+        factory=Missed, converter=_missed, validator=attrs.validators.instance_of(Missed)
+    )
+    absent: Absent = attrs.field(default="hold", validator=check_absent)
+    exclusive: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    concurrency: Concurrency = attrs.field(
+        factory=Concurrency,
+        converter=_concurrency,
+        validator=attrs.validators.instance_of(Concurrency),
+    )
+    aliases: tuple[str, ...] = attrs.field(default=(), converter=_names, validator=_check_names)
 
 
 @attrs.frozen

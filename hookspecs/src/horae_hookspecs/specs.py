@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from horae_hookspecs._markers import hookspec
-from horae_hookspecs.abc import ActivationContext, Executor, Schedule, Work
+from horae_hookspecs.abc import ActivationContext, Executor, HostView, Schedule, Work
 from horae_hookspecs.models import PluginInfo, Run, ScheduledEvent, WaitingType
 from horae_hookspecs.registration import ScheduledEventRegistryWrapper
 
@@ -46,8 +46,25 @@ def horae_deactivate(context: ActivationContext) -> None:
 
 
 @hookspec
+def horae_authorize(run: Work) -> str | None:
+    """May this run happen, now, for the user it is for? None, or why not: it is then not made,
+    and recorded as failed for want of permission.
+    """
+
+
+@hookspec
 def horae_run(run: Work) -> Generator[None, object, object]:  # type: ignore[empty-body]
     """Wrap every run, as a ``@hookimpl(wrapper=True)`` generator: ``result = yield`` is the run."""
+
+
+@hookspec
+def horae_host_started(host: HostView) -> None:
+    """The host has started, and runs what is due."""
+
+
+@hookspec
+def horae_host_stopped(host: HostView) -> None:
+    """The host has stopped: nothing of it runs any more, and its store is still open."""
 
 
 @hookspec

@@ -23,6 +23,9 @@ from horae_hookspecs.registration import IMPLICIT_WRAPPER
 WRAPPED = "horae_run"
 OBSERVED = (
     WRAPPED,
+    "horae_authorize",
+    "horae_host_started",
+    "horae_host_stopped",
     "horae_event_scheduled",
     "horae_run_started",
     "horae_run_finished",

@@ -88,6 +88,10 @@ class PluginOperations:
         self._record(info, "loaded")
         return info
 
+    def ask(self, hook: str, **arguments: object) -> list[Any]:
+        """What every loaded plugin answers to a hook; one that raises is logged and left out."""
+        return self.registry.ask(hook, **arguments)
+
     def plugins(self) -> list[PluginInfo]:
         """The plugins and how they stand: on this host, or for a client on every host."""
         own = self._lifecycle.plugins()
@@ -227,7 +231,7 @@ class PluginOperations:
         self.store.publish(
             [
                 CatalogueEntry(
-                    name, entry.job.version, APPLICATION, None, None, self.clock.micros(), None
+                    name, entry.job.version, APPLICATION, None, None, self.clock.micros()
                 )
                 for name, entry in types.items()
             ]

@@ -25,7 +25,7 @@ from horae.scheduling.recurrence import Result, load_schedule, settlement
 from horae.scheduling.runner import RunnerWork
 from horae.settings import Settings
 from horae.stores.base import Claim, Claimed, Lane, NewEvent, Provider, Store
-from horae_hookspecs import Executor, Outcome, Schedule
+from horae_hookspecs import Executor, HostView, Outcome, Schedule
 
 MAX_BATCH: Final = 1000
 """The most that one turn claims ahead of the executors' capacity."""
@@ -62,16 +62,18 @@ class Engine:
         clock: Clock,
         settings: Settings,
         lease: Lease,
+        host: HostView,
         plan: Callable[..., NewEvent],
         on_foreign_change: Callable[[], None],
     ) -> None:
         self.store = store
         self.registry = registry
         self.clock = clock
+        self.host = host
+        self.plan = plan
         self.failure: BaseException | None = None
         self._settings = settings
         self._lease = lease
-        self._plan = plan
         self._on_foreign_change = on_foreign_change
         self._own_executors: dict[str, Executor] = {
             "thread": ThreadExecutor(settings.workers),
@@ -205,10 +207,6 @@ class Engine:
                 return False
             self._done.append((work, result))
             return True
-
-    def plan(self, arguments: Mapping[str, Any]) -> NewEvent:
-        """A follow-up event of a run."""
-        return self._plan(**arguments)
 
     # -- the loop
 
@@ -347,7 +345,7 @@ class Engine:
             _Claimable(
                 executor,
                 entries,
-                {lane_id: _provider(entry.generation) for lane_id, (_, entry) in entries.items()},
+                {lane_id: _provider(entry) for lane_id, (_, entry) in entries.items()},
             )
             for executor, entries in sorted_lanes.items()
         )
@@ -485,8 +483,9 @@ class Engine:
         self.wait(lambda: self._turns > target or self._nudge(), timeout=5.0)
 
 
-def _provider(generation: Generation) -> Provider:
-    return Provider(generation.plugin, generation.version, generation.number)
+def _provider(entry: Entry) -> Provider:
+    code, policy = entry.generation, entry.policy
+    return Provider(code.plugin, code.version, code.number, policy.exclusive, policy.concurrency)
 
 
 def _missed(schedule: Schedule | None, occurrence: int, until: int) -> tuple[datetime | None, int]:

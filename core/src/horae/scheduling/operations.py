@@ -3,16 +3,24 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Unpack
 
 from horae.clock import Clock, from_micros
-from horae.errors import EventNotFound, KeyTaken, WaitTimeout
+from horae.errors import EventNotFound, WaitTimeout
 from horae.registry import Registry
 from horae.scheduling.engine import Engine
 from horae.scheduling.requests import Planner
 from horae.settings import Settings
 from horae.stores.base import OVER, NewEvent, Store
-from horae_hookspecs import Outcome, Page, Run, ScheduledEvent, ScheduleLike, State
+from horae_hookspecs import (
+    EventOptions,
+    Outcome,
+    Page,
+    Run,
+    ScheduledEvent,
+    ScheduleLike,
+    State,
+)
 
 PAGE: Final = 100
 
@@ -33,45 +41,32 @@ class EventOperations:
         arguments: Mapping[str, Any] | None = None,
         schedule: ScheduleLike = None,
         *,
-        key: str | None = None,
-        on_conflict: Literal["keep", "error"] = "keep",
-        resource: str | None = None,
-        origin: str | None = None,
-        description: str | None = None,
-        priority: int = 1,
         allow_unknown: bool = False,
+        **options: Unpack[EventOptions],
     ) -> ScheduledEvent:
         """Store an event; once this returns, it survives ``kill -9`` and power loss.
 
         ``event_type`` is a type's name, or a job instance that brings its arguments. ``schedule``
-        is a schedule, a datetime, a timedelta from now, a text form, or None for now. ``key`` is
-        unique per origin among events that are not over: ``on_conflict="keep"`` gives the event
-        that has it, ``"error"`` raises KeyTaken. ``priority`` is 0 (first) to 3.
+        is a schedule, a datetime, a timedelta from now, a text form, or None for now. The other
+        options are those of ``EventOptions``: key, on_conflict, unique_for, resource, resources,
+        origin, user, description, priority, missed, absent.
 
-        Raises UnknownEventType, InvalidArguments, ScheduleError, UnknownSchedule, StoreError;
-        nothing was stored then.
+        Raises UnknownEventType, InvalidArguments, ScheduleError, UnknownSchedule, KeyTaken,
+        SettingsError, StoreError; nothing was stored then.
         """
         new = self._planner.plan(
-            event_type,
-            arguments,
-            schedule,
-            key=key,
-            resource=resource,
-            origin=origin,
-            description=description,
-            priority=priority,
-            allow_unknown=allow_unknown,
+            event_type, arguments, schedule, allow_unknown=allow_unknown, **options
         )
         (added,) = self.store.add([new])
         if not added.created:
-            return self._kept(new, added.id, on_conflict)
+            return self._stored(added.id)
         self._added(new, added.id)
         return _fresh(new, added.id)
 
     def schedule_many(self, requests: Iterable[Mapping[str, Any]]) -> list[int]:
         """Store many events in one transaction, all or none; each a mapping of ``schedule``'s
-        arguments by name, but for ``on_conflict``. Gives their ids, in place of an event whose key
-        is taken the id of the one that has it, and raises what ``schedule`` raises.
+        arguments by name. Gives their ids, in place of an event whose key is taken the id of the
+        one that has it, and raises what ``schedule`` raises.
         """
         moment = self._planner.moment()
         events = [self._planner.plan(**request, moment=moment) for request in requests]
@@ -164,11 +159,6 @@ class EventOperations:
         assert event is not None
         return event
 
-    def _kept(self, new: NewEvent, event_id: int, on_conflict: str) -> ScheduledEvent:
-        if on_conflict == "error":
-            raise KeyTaken(str(new.key), new.origin, event_id)
-        return self._stored(event_id)
-
     def _is_there(self, event_id: int) -> bool:
         if self.store.get(event_id) is None:
             raise EventNotFound(event_id)
@@ -202,7 +192,7 @@ def _fresh(new: NewEvent, event_id: int) -> ScheduledEvent:
         schema_version=new.schema_version,
         arguments=json.loads(new.arguments),
         schedule=json.loads(new.schedule),
-        due=from_micros(new.due),
+        due=from_micros(new.due_for(event_id)),
         state=State.PENDING,
         paused=False,
         attempt=0,
@@ -214,4 +204,6 @@ def _fresh(new: NewEvent, event_id: int) -> ScheduledEvent:
         created=from_micros(new.created),
         last_outcome=None,
         reason=None,
+        user=new.user,
+        resources=None if new.resources is None else tuple(json.loads(new.resources)),
     )

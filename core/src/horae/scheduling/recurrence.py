@@ -6,7 +6,7 @@ comes due while it runs, or while its attempts last, waits and is then run once.
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -16,10 +16,12 @@ from horae.clock import LATEST, from_micros, to_micros
 from horae.errors import summarise
 from horae.payloads import encode
 from horae.stores.base import Claim, NewEvent, Settlement
-from horae_hookspecs import Outcome, Retry, Schedule, ScheduleError, State
+from horae_hookspecs import Absent, Cause, Missed, Outcome, Retry, Schedule, ScheduleError, State
 
 KIND: Final = "kind"
 """The tag in a stored schedule."""
+
+MICROSECOND: Final = timedelta.resolution
 
 COUNTED: Final = (Outcome.FAILED, Outcome.TIMEOUT)
 """The outcomes that burn an attempt."""
@@ -30,7 +32,8 @@ class Result:
     """How a run ended, as the runner saw it; instants in microseconds.
 
     ``after`` is the wait that the job asked for; ``quarantine`` sets the event aside; ``final``
-    says that an interrupted occurrence is not to be repeated.
+    says that an interrupted occurrence is not to be repeated, and not ``retryable`` that a failed
+    one is not tried again.
     """
 
     outcome: Outcome
@@ -43,6 +46,8 @@ class Result:
     after: timedelta = timedelta(0)
     quarantine: bool = False
     final: bool = False
+    cause: Cause | None = None
+    retryable: bool = True
     follow_ups: Sequence[NewEvent] = ()
 
 
@@ -71,6 +76,7 @@ def settlement(
         error=result.error,
         reason=result.reason,
         follow_ups=result.follow_ups,
+        cause=result.cause,
     )
     covered = result.started if claim.covered is None else claim.covered
     if result.quarantine:
@@ -80,7 +86,7 @@ def settlement(
     if result.outcome is Outcome.SNOOZED:
         due = min(result.finished + result.after // timedelta(microseconds=1), to_micros(LATEST))
         return waiting._replace(due=due, covered=covered)
-    if result.outcome in COUNTED and attempt < retry.attempts:
+    if result.outcome in COUNTED and result.retryable and attempt < retry.attempts:
         due = result.finished + backoff(retry, attempt)
         return waiting._replace(due=due, covered=covered, will_retry=True)
     concluded = waiting._replace(settled=claim.occurrence, attempt=0, covered=None)
@@ -113,6 +119,35 @@ def dump_schedule(schedule: Schedule) -> str:
             f"Schedule kind {schedule.kind!r} stores itself as something that is no JSON: {error}.",
             value=schedule,
         ) from error
+
+
+def dump_missed(missed: Missed) -> str:
+    """A policy for missed occurrences as JSON text."""
+    grace = None if missed.grace is None else missed.grace // MICROSECOND
+    return encode({"policy": missed.policy, "grace": grace, "cap": missed.cap})
+
+
+def load_missed(text: str) -> Missed:
+    """The policy stored as ``text``."""
+    data = json.loads(text)
+    grace = data.pop("grace")
+    return Missed(**data, grace=None if grace is None else timedelta(microseconds=grace))
+
+
+def dump_absent(absent: Absent) -> str | int | None:
+    """A policy for absence as it is stored: None to hold, "skip", or microseconds."""
+    if isinstance(absent, timedelta):
+        return absent // MICROSECOND
+    return None if absent == "hold" else absent
+
+
+def offset_of(schedule: Schedule) -> Callable[[int], int] | None:
+    """How much later than its occurrences an event is due, in microseconds, by the event's id;
+    None for a schedule that spreads nothing.
+    """
+    if type(schedule).offset is Schedule.offset:
+        return None
+    return lambda event_id: schedule.offset(event_id) // MICROSECOND
 
 
 def _move_on(

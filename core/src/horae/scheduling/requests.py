@@ -4,17 +4,18 @@ import difflib
 import functools
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Unpack
 
 import attrs
 
 from horae.clock import Clock, to_micros
 from horae.errors import SettingsError, UnknownEventType, UnknownSchedule
-from horae.payloads import to_json
+from horae.payloads import encode, to_json
 from horae.registry import Entry, Registry
-from horae.scheduling.recurrence import dump_schedule
+from horae.scheduling.recurrence import dump_absent, dump_missed, dump_schedule, offset_of
 from horae.stores.base import PRIORITIES, CatalogueEntry, NewEvent, Store
-from horae_hookspecs import Schedule, ScheduleError, ScheduleLike
+from horae_hookspecs import EventOptions, Missed, Schedule, ScheduleError, ScheduleLike
+from horae_hookspecs.registration import check_absent
 
 
 @attrs.frozen
@@ -25,6 +26,7 @@ class Times:
     text: str
     due: int
     recurs: bool
+    offset: Callable[[int], int] | None
 
 
 class Moment:
@@ -69,17 +71,11 @@ class Planner:
         arguments: Mapping[str, Any] | None = None,
         schedule: ScheduleLike = None,
         *,
-        key: str | None = None,
-        resource: str | None = None,
-        origin: str | None = None,
-        description: str | None = None,
-        priority: int = 1,
         allow_unknown: bool = False,
         moment: Moment | None = None,
+        **options: Unpack[EventOptions],
     ) -> NewEvent:
         """The event that the arguments of ``Host.schedule`` ask for; raises what that raises."""
-        if priority not in PRIORITIES:
-            raise SettingsError(f"priority={priority!r} is none of 0 (first), 1, 2, 3 (last).")
         moment = moment or self.moment()
         name, version, text = self._payload(event_type, arguments, allow_unknown, moment)
         times = self._times(schedule, moment)
@@ -92,11 +88,8 @@ class Planner:
             due=times.due,
             created=moment.micros,
             recurs=times.recurs,
-            key=key,
-            resource=resource,
-            origin=origin,
-            description=description,
-            priority=priority,
+            offset=times.offset,
+            **(_stored(options, moment) if options else {}),
         )
 
     def _payload(
@@ -130,7 +123,7 @@ class Planner:
             if first is None:
                 raise ScheduleError(f"{when} never comes due from now on.", value=when)
             recurs = when.next_after(first) is not None
-            known = Times(when.kind, dump_schedule(when), to_micros(first), recurs)
+            known = Times(when.kind, dump_schedule(when), to_micros(first), recurs, offset_of(when))
             remembered[value] = known
         return known
 
@@ -145,6 +138,54 @@ class Planner:
                 if parsed is not None:
                     return parsed
         raise UnknownSchedule(value, sorted(kinds))
+
+
+def _stored(options: EventOptions, moment: Moment) -> dict[str, Any]:
+    """The options as NewEvent has them. Raises TypeError and SettingsError."""
+    refuse_unknown_options(options)
+    stored: dict[str, Any] = {**options}
+    if stored.get("priority", 1) not in PRIORITIES:
+        raise SettingsError(
+            f"priority={stored['priority']!r} is none of 0 (first), 1, 2, 3 (last)."
+        )
+    if stored.get("on_conflict", "keep") not in ("keep", "replace", "error"):
+        raise SettingsError(
+            f"on_conflict={stored['on_conflict']!r} is none of 'keep', 'replace' and 'error'."
+        )
+    unique_for = stored.pop("unique_for", None)
+    if unique_for is not None:
+        if stored.get("key") is None:
+            raise SettingsError("unique_for needs a key: it says for how long the key is unique.")
+        stored["unique_since"] = moment.micros - unique_for // timedelta(microseconds=1)
+    if stored.get("resources") is not None:
+        stored["resources"] = _resources(stored["resources"])
+    if stored.get("missed") is not None:
+        stored["missed"] = dump_missed(Missed.of(stored["missed"]))
+    absent = stored.get("absent")
+    if absent is not None:
+        check_absent(None, None, absent)
+        stored["absent"] = dump_absent(absent)
+    return stored
+
+
+def refuse_unknown_options(options: Iterable[str]) -> None:
+    """Raise TypeError for a keyword that is none of EventOptions."""
+    for name in options:
+        if name not in EventOptions.__annotations__:
+            near = difflib.get_close_matches(name, EventOptions.__annotations__, n=1)
+            guess = f" Did you mean {near[0]!r}?" if near else ""
+            known = ", ".join(EventOptions.__annotations__)
+            raise TypeError(f"An event has no option {name!r}.{guess} There are {known}.")
+
+
+def _resources(names: object) -> str:
+    """Resources as JSON text, each once. Raises SettingsError for what is no list of texts."""
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise SettingsError(f"resources={names!r} is no list of texts.")
+    listed = list(dict.fromkeys(names))
+    if not listed or not all(isinstance(name, str) for name in listed):
+        raise SettingsError(f"resources={names!r} must be a list of one text or more.")
+    return encode(listed)
 
 
 def _unknown(

@@ -6,10 +6,10 @@ becomes an outcome; nothing it raises gets past this file, and nothing of it is 
 
 import contextvars
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 import structlog
 
@@ -19,7 +19,16 @@ from horae.payloads import dump_result
 from horae.registry import Entry, Observer, Registry, hook_failed
 from horae.scheduling.recurrence import Result
 from horae.stores.base import Claim, Lane, NewEvent
-from horae_hookspecs import CancelEvent, Executor, Outcome, RetryLater, ScheduleLike
+from horae_hookspecs import (
+    CancelEvent,
+    Cause,
+    EventOptions,
+    Executor,
+    HostView,
+    Outcome,
+    RetryLater,
+    ScheduleLike,
+)
 
 
 class Desk(Protocol):
@@ -27,6 +36,7 @@ class Desk(Protocol):
 
     registry: Registry
     clock: Clock
+    host: HostView
 
     def begin(self, work: "RunnerWork") -> bool:
         """Take the run over from the queue and note its start; False when it was given back."""
@@ -34,8 +44,9 @@ class Desk(Protocol):
     def report(self, work: "RunnerWork", result: Result) -> bool:
         """Hand in the outcome; False when the run was given up, and this answer is fenced."""
 
-    def plan(self, arguments: Mapping[str, Any]) -> NewEvent:
-        """Check a follow-up event. Raises what ``Host.schedule`` raises."""
+    @property
+    def plan(self) -> Callable[..., NewEvent]:
+        """Check a follow-up event, given as to ``Host.schedule``, and raise what that raises."""
 
 
 class RunnerWork:
@@ -75,6 +86,16 @@ class RunnerWork:
     def event_type(self) -> str:
         """Its type."""
         return self.lane.event_type
+
+    @property
+    def resource(self) -> str | None:
+        """What the event is about."""
+        return self.row.resource
+
+    @property
+    def user(self) -> str | None:
+        """On whose behalf it runs."""
+        return self.row.user
 
     @property
     def key(self) -> tuple[int, int]:
@@ -134,6 +155,8 @@ class _Attempt:
             self.refusal = work.result(Outcome.RETURNED)
         else:
             self.refusal = self._needless() or self._unbuildable()
+        if self.refusal is None and "horae_authorize" in snapshot.observers:
+            self.refusal = self._forbidden()
         if self.refusal is None:
             self.context = _Context(work)
             self.wrappers = _Wrappers(work, snapshot.observers.get("horae_run", ()))
@@ -154,6 +177,19 @@ class _Attempt:
             reason = "not repeated after an interruption: its type says interrupted='fail'"
             return self.work.result(Outcome.SKIPPED, reason=reason, error=reason)
         return None
+
+    def _forbidden(self) -> Result | None:
+        answers = self.work.desk.registry.ask("horae_authorize", run=self.work)
+        refused = next((str(answer) for answer in answers if answer is not None), None)
+        if refused is None:
+            return None
+        user = f"user {self.work.user!r}" if self.work.user is not None else "nobody in particular"
+        return self.work.result(
+            Outcome.FAILED,
+            error=storable(f"not permitted to {user}: {refused}"),
+            cause=Cause.PERMISSION,
+            retryable=False,
+        )
 
     def _unbuildable(self) -> Result | None:
         entry, row = self.work.entry, self.work.row
@@ -220,7 +256,9 @@ class _Context:
         self.attempt = row.attempt + 1
         self.resource = row.resource
         self.origin = row.origin
+        self.user = row.user
         self.description = row.description
+        self.host = work.desk.host
         self.follow_ups: list[NewEvent] = []
 
     @property
@@ -264,11 +302,10 @@ class _Context:
         event_type: str | object,
         arguments: Mapping[str, Any] | None = None,
         schedule: ScheduleLike = None,
-        **details: Any,
+        **options: Unpack[EventOptions],
     ) -> None:
         """Checked now, stored with the outcome of a run that ends well."""
-        planned = {"event_type": event_type, "arguments": arguments, "schedule": schedule}
-        self.follow_ups.append(self._work.desk.plan(planned | details))
+        self.follow_ups.append(self._work.desk.plan(event_type, arguments, schedule, **options))
 
 
 _CURRENT: contextvars.ContextVar[_Context] = contextvars.ContextVar("horae_run")

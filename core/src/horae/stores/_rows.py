@@ -8,17 +8,17 @@ import attrs
 
 from horae.clock import from_micros
 from horae.stores.base import HostRecord, PluginRow
-from horae_hookspecs import Outcome, PluginState, Run, ScheduledEvent, State
+from horae_hookspecs import Cause, Outcome, PluginState, Run, ScheduledEvent, State
 
 EVENT_COLUMNS: Final = (
     "e.id, l.event_type, l.schema_version, e.arguments, e.schedule, e.due, e.state, e.paused, "
     "e.attempt, e.key, e.resource, e.origin, e.description, e.priority, e.created, "
-    "e.last_outcome, e.reason"
+    "e.last_outcome, e.reason, e.user, e.resources, e.blocked"
 )
 RUN_COLUMNS: Final = (
     "r.id, r.event, r.claim, l.event_type, r.occurrence, r.attempt, r.started, r.finished, "
     "r.outcome, r.will_retry, r.result, r.result_error, r.error, r.host, r.plugin, r.version, "
-    "r.generation"
+    "r.generation, r.covers, r.cause, r.resources, r.progress, r.progress_text"
 )
 
 EVENT_FILTERS: Final = {
@@ -29,6 +29,7 @@ EVENT_FILTERS: Final = {
     "key": "e.key",
     "resource": "e.resource",
     "origin": "e.origin",
+    "user": "e.user",
     "priority": "e.priority",
     "last_outcome": "e.last_outcome",
 }
@@ -89,6 +90,9 @@ def event(row: Sequence[Any]) -> ScheduledEvent:
         created=from_micros(row[14]),
         last_outcome=None if row[15] is None else Outcome(row[15]),
         reason=row[16],
+        user=row[17],
+        resources=None if row[18] is None else tuple(json.loads(row[18])),
+        blocked=row[19],
     )
 
 
@@ -108,11 +112,15 @@ def run(row: Sequence[Any]) -> Run:
         result=None if row[10] is None else json.loads(row[10]),
         result_error=row[11],
         error=row[12],
-        resources=None,
+        resources=None if row[19] is None else json.loads(row[19]),
         host=row[13],
         plugin=row[14],
         version=row[15],
         generation=row[16],
+        covers=row[17],
+        cause=None if row[18] is None else Cause(row[18]),
+        progress=row[20],
+        progress_text=row[21],
     )
 
 

@@ -18,9 +18,11 @@ SELECT_LANES: Final = "SELECT id, event_type, schema_version, kind FROM horae_la
 
 INSERT_EVENT: Final = """
 INSERT INTO horae_event (lane, priority, due, occurrence, recurs, arguments, schedule, key,
-                         resource, origin, description, created)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                         resource, origin, description, user, resources, missed, absent, created)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+
+SET_DUE: Final = "UPDATE horae_event SET due = ? WHERE id = ?"
 
 LAST_EVENT: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'horae_event'"
 
@@ -56,14 +58,16 @@ WHERE id = :event AND state IN ('pending', 'quarantined')
 # Rides horae_event_ready: the first due time of one lane and priority is a single seek.
 HEAD: Final = """
 SELECT due FROM horae_event
-WHERE state = 'pending' AND paused = 0 AND lane = ? AND priority = ? ORDER BY due LIMIT 1
+WHERE state = 'pending' AND paused = 0 AND blocked IS NULL AND lane = ? AND priority = ?
+ORDER BY due LIMIT 1
 """
 
 # Rides horae_event_ready, range scan within one lane and priority. Scanning all of a lane in the
 # order (priority, due) instead would walk every far-future row of the higher priorities.
 PICK: Final = """
 SELECT due, id FROM horae_event
-WHERE state = 'pending' AND paused = 0 AND lane = ? AND priority = ? AND due <= ?
+WHERE state = 'pending' AND paused = 0 AND blocked IS NULL
+      AND lane = ? AND priority = ? AND due <= ?
 ORDER BY due LIMIT ?
 """
 
@@ -71,7 +75,8 @@ TAKE: Final = """
 UPDATE horae_event SET state = 'running', claim = claim + 1, host = ?
 WHERE id IN (SELECT value FROM json_each(?))
 RETURNING id, claim, lane, arguments, schedule, due, occurrence, attempt, interruptions, settled,
-          covered, recurs, priority, resource, origin, description, created
+          covered, recurs, priority, resource, origin, description, created, user, resources,
+          resource_outcomes, missed, absent
 """
 
 # One statement for all claims of a provider, in their order (CROSS JOIN keeps it in SQLite): a row
@@ -96,14 +101,16 @@ SET state = CASE WHEN cancel_requested AND ? IN ('pending', 'quarantined') THEN 
                  ELSE ? END,
     due = CASE WHEN cancel_requested THEN NULL ELSE ? END,
     occurrence = ?, attempt = ?, interruptions = ?, settled = ?, covered = ?,
-    last_outcome = ?, reason = CASE WHEN cancel_requested THEN reason ELSE ? END,
+    resource_outcomes = ?, last_outcome = ?,
+    reason = CASE WHEN cancel_requested THEN reason ELSE ? END,
     host = NULL, cancel_requested = 0
 WHERE id = ? AND claim = ? AND state = 'running'
 """
 
 SETTLE_RUN: Final = """
 UPDATE horae_run
-SET started = ?, finished = ?, outcome = ?, will_retry = ?, result = ?, result_error = ?, error = ?
+SET started = ?, finished = ?, outcome = ?, will_retry = ?, result = ?, result_error = ?, error = ?,
+    cause = ?, covers = ?, resources = ?
 WHERE event = ? AND claim = ?
 """
 
@@ -143,11 +150,11 @@ WHERE r.event = ? ORDER BY r.claim DESC LIMIT 1
 BACKLOG: Final = """
 SELECT lane, sum(pending), sum(overdue), min(oldest) FROM (
     SELECT lane, count(*) AS pending, sum(due <= :now) AS overdue, min(due) AS oldest
-    FROM horae_event WHERE state = 'pending' AND paused = 0 GROUP BY lane
+    FROM horae_event WHERE state = 'pending' AND paused = 0 AND blocked IS NULL GROUP BY lane
     UNION ALL
     SELECT lane, count(*), sum(due <= :now), min(due)
     FROM horae_event INDEXED BY horae_event_paused
-    WHERE state = 'pending' AND paused = 1 GROUP BY lane
+    WHERE state = 'pending' AND paused > 0 GROUP BY lane
 ) GROUP BY lane
 """
 
@@ -156,7 +163,25 @@ SELECT l.event_type, e.state, count(*) FROM horae_event e JOIN horae_lane l ON l
 GROUP BY l.event_type, e.state
 """
 
-# -- plugins
+# -- catalogue and plugins
+
+# A type that nobody had is absent no longer: the catalogue keeps from when to when it was.
+PUBLISH: Final = """
+INSERT INTO horae_event_type (event_type, schema_version, plugin, distribution, version, published,
+                              schema)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (event_type) DO UPDATE SET
+    schema_version = excluded.schema_version, plugin = excluded.plugin,
+    distribution = excluded.distribution, version = excluded.version, schema = excluded.schema,
+    absent_from = CASE WHEN withdrawn IS NULL THEN absent_from ELSE withdrawn END,
+    absent_until = CASE WHEN withdrawn IS NULL THEN absent_until ELSE excluded.published END,
+    published = excluded.published, withdrawn = NULL
+"""
+
+# The absence began when the last of the hosts withdrew it, so a second withdrawal says no more.
+WITHDRAW: Final = """
+UPDATE horae_event_type SET withdrawn = ? WHERE event_type = ? AND withdrawn IS NULL
+"""
 
 REQUEST_PLUGIN: Final = """
 INSERT INTO horae_plugin (host, plugin, desired, action, drain, requested)

@@ -6,13 +6,22 @@ into. Verbs may be called from any thread; each is one transaction, or part of t
 ``transaction`` opened in the same thread, and has either happened as a whole or not at all.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import attrs
 
-from horae_hookspecs import Outcome, Page, PluginState, Run, ScheduledEvent, State
+from horae_hookspecs import (
+    Cause,
+    Concurrency,
+    Outcome,
+    Page,
+    PluginState,
+    Run,
+    ScheduledEvent,
+    State,
+)
 
 PRIORITIES: Final = (0, 1, 2, 3)
 """0 is claimed first."""
@@ -35,7 +44,10 @@ class NewEvent:
     """An event to be stored.
 
     ``recurs`` is False where nothing follows the first occurrence: such an event is concluded
-    without a look at its schedule.
+    without a look at its schedule. ``due`` is the first occurrence, and what ``offset`` gives for
+    the new event's id is added to it. ``resources`` and ``missed`` are JSON; ``absent`` is None
+    to hold, "skip", or microseconds. Events stored since ``unique_since`` count for the key even
+    when they are over.
     """
 
     event_type: str
@@ -51,6 +63,17 @@ class NewEvent:
     origin: str | None = None
     description: str | None = None
     priority: int = 1
+    user: str | None = None
+    resources: str | None = None
+    missed: str | None = None
+    absent: str | int | None = None
+    on_conflict: Literal["keep", "replace", "error"] = "keep"
+    unique_since: int | None = None
+    offset: Callable[[int], int] | None = attrs.field(default=None, eq=False)
+
+    def due_for(self, event_id: int) -> int:
+        """When this event is due under the id that it was given."""
+        return self.due if self.offset is None else self.due + self.offset(event_id)
 
 
 @attrs.frozen
@@ -73,11 +96,13 @@ class Lane:
 
 @attrs.frozen
 class Provider:
-    """Whose code will run a lane's events; recorded with each run."""
+    """Whose code will run a lane's events, recorded with each run; and how many there may be."""
 
     plugin: str
     version: str | None
     generation: int
+    exclusive: bool = False
+    concurrency: Concurrency = attrs.field(factory=Concurrency)
 
 
 class Claim(NamedTuple):
@@ -85,6 +110,8 @@ class Claim(NamedTuple):
 
     ``settled`` is the last occurrence that was concluded; ``covered`` the instant up to which
     this occurrence stands for all that came due, known once its first attempt has failed.
+    ``resources`` is a JSON list, ``resource_outcomes`` a JSON object with what became of those
+    that this occurrence's earlier attempts got to.
 
     A named tuple, like Settlement: one is made for each run, and frozen classes cost ten times
     as much to make.
@@ -107,6 +134,11 @@ class Claim(NamedTuple):
     origin: str | None
     description: str | None
     created: int
+    user: str | None = None
+    resources: str | None = None
+    resource_outcomes: str | None = None
+    missed: str | None = None
+    absent: str | int | None = None
 
 
 class Settlement(NamedTuple):
@@ -132,6 +164,10 @@ class Settlement(NamedTuple):
     error: str | None = None
     reason: str | None = None
     follow_ups: Sequence[NewEvent] = ()
+    covers: int = 1
+    cause: Cause | None = None
+    resources: str | None = None
+    resource_outcomes: str | None = None
 
 
 @attrs.frozen
@@ -161,7 +197,11 @@ class HostRecord:
 
 @attrs.frozen
 class CatalogueEntry:
-    """What the store remembers of a type after its plugin is gone."""
+    """What the store remembers of a type after its plugin is gone.
+
+    ``schema`` is the JSON Schema of its arguments. ``absent_from`` and ``absent_until`` bound the
+    last absence that is over; ``publish`` sets them.
+    """
 
     event_type: str
     schema_version: int
@@ -169,7 +209,10 @@ class CatalogueEntry:
     distribution: str | None
     version: str | None
     published: int
-    withdrawn: int | None
+    withdrawn: int | None = None
+    schema: str | None = None
+    absent_from: int | None = None
+    absent_until: int | None = None
 
 
 @attrs.frozen
@@ -242,8 +285,9 @@ class Store(Protocol):
     def add(self, events: Sequence[NewEvent]) -> list[Added]:
         """Store events, durably once this returns.
 
-        A key is unique per origin among events that are not over: a second event with it is not
-        stored, and the first one's id comes back.
+        A key is unique per origin among events that are not over, and those since ``unique_since``:
+        a second event with it is not stored, and the first one's id comes back, or KeyTaken is
+        raised and nothing stored, as ``on_conflict`` says.
         """
 
     def get(self, event_id: int) -> ScheduledEvent | None:

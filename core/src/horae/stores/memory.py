@@ -11,6 +11,7 @@ from typing import Any, Literal
 import attrs
 
 from horae.clock import from_micros
+from horae.errors import KeyTaken
 from horae.stores import _rows
 from horae.stores.base import (
     MAX_INTERRUPTIONS,
@@ -49,6 +50,7 @@ class _Event:
     interruptions: int = 0
     host: str | None = None
     cancel_requested: bool = False
+    resource_outcomes: str | None = None
     last_outcome: Outcome | None = None
     reason: str | None = None
 
@@ -113,19 +115,22 @@ class MemoryStore:
     # -- events
 
     def add(self, events: Sequence[NewEvent]) -> list[Added]:
-        """One by one; nothing in it can fail half way."""
-        with self._lock:
+        """One by one; a key that is taken takes back those before it."""
+        may_fail = any(event.on_conflict == "error" for event in events)
+        with self.transaction() if may_fail else self._lock:
             return [self._add(event) for event in events]
 
     def _add(self, new: NewEvent) -> Added:
         for event in self._data.events.values():
             same = (event.new.key, event.new.origin) == (new.key, new.origin)
             if new.key is not None and same and event.state not in OVER:
+                if new.on_conflict == "error":
+                    raise KeyTaken(new.key, new.origin, event.id)
                 return Added(event.id, created=False)
         name = (new.event_type, new.schema_version, new.kind)
         lane = self._data.lanes.setdefault(name, Lane(len(self._data.lanes) + 1, *name))
         event_id = len(self._data.events) + 1
-        self._data.events[event_id] = _Event(event_id, lane, new, new.due, new.due)
+        self._data.events[event_id] = _Event(event_id, lane, new, new.due_for(event_id), new.due)
         return Added(event_id, created=True)
 
     def get(self, event_id: int) -> ScheduledEvent | None:
@@ -281,6 +286,11 @@ class MemoryStore:
             origin=event.new.origin,
             description=event.new.description,
             created=event.new.created,
+            user=event.new.user,
+            resources=event.new.resources,
+            resource_outcomes=event.resource_outcomes,
+            missed=event.new.missed,
+            absent=event.new.absent,
         )
 
     def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
@@ -303,7 +313,7 @@ class MemoryStore:
         event.reason = event.reason if cancelled else one.reason
         event.occurrence, event.attempt = one.occurrence, one.attempt
         event.interruptions, event.settled = one.interruptions, one.settled
-        event.covered = one.covered
+        event.covered, event.resource_outcomes = one.covered, one.resource_outcomes
         event.last_outcome, event.host, event.cancel_requested = one.outcome, None, False
         key = (one.event_id, one.claim)
         self._data.runs[key] = attrs.evolve(
@@ -315,6 +325,9 @@ class MemoryStore:
             result=None if one.result is None else json.loads(one.result),
             result_error=one.result_error,
             error=one.error,
+            cause=one.cause,
+            covers=one.covers,
+            resources=None if one.resources is None else json.loads(one.resources),
         )
         self.add(one.follow_ups)
 
@@ -387,14 +400,24 @@ class MemoryStore:
     def publish(self, entries: Sequence[CatalogueEntry]) -> None:
         """The latest wins."""
         with self._lock:
-            self._data.catalogue.update({entry.event_type: entry for entry in entries})
+            for entry in entries:
+                known = self._data.catalogue.get(entry.event_type)
+                absence: tuple[int | None, int | None] = (None, None)
+                if known is not None:
+                    absence = (known.absent_from, known.absent_until)
+                    if known.withdrawn is not None:
+                        absence = (known.withdrawn, entry.published)
+                self._data.catalogue[entry.event_type] = attrs.evolve(
+                    entry, withdrawn=None, absent_from=absence[0], absent_until=absence[1]
+                )
 
     def withdraw(self, event_types: Iterable[str], now: int) -> None:
         """Kept, with the time."""
         with self._lock:
             for name in self._data.catalogue.keys() & event_types:
                 entry = self._data.catalogue[name]
-                self._data.catalogue[name] = attrs.evolve(entry, withdrawn=now)
+                if entry.withdrawn is None:
+                    self._data.catalogue[name] = attrs.evolve(entry, withdrawn=now)
 
     def catalogue(self) -> dict[str, CatalogueEntry]:
         """A copy."""
@@ -467,6 +490,8 @@ def _model(event: _Event) -> ScheduledEvent:
         created=from_micros(event.new.created),
         last_outcome=event.last_outcome,
         reason=event.reason,
+        user=event.new.user,
+        resources=None if event.new.resources is None else tuple(json.loads(event.new.resources)),
     )
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from horae.errors import StoreUnsupported
+from horae.errors import KeyTaken, StoreUnsupported
 from horae.settings import SqliteUrl
 from horae.stores import _rows, _sqlite_open
 from horae.stores import _statements as sql
@@ -128,7 +128,7 @@ class SqliteStore:
         """A single event without a key is one statement; its commit is the one fsync."""
         lanes = self._intern(events)
         keyed = any(event.key is not None for event in events)
-        if len(events) == 1 and not keyed:
+        if len(events) == 1 and not keyed and events[0].offset is None:
             with self._write() as writer:
                 return [self._insert(writer, events[0], lanes[0])]
         with self.transaction(), self._write() as writer:
@@ -140,10 +140,12 @@ class SqliteStore:
             ]
 
     def _insert(self, writer: sqlite3.Connection, event: NewEvent, lane: int) -> Added:
-        cursor = writer.execute(sql.INSERT_EVENT, _event_row(event, lane))
+        event_id = writer.execute(sql.INSERT_EVENT, _event_row(event, lane)).lastrowid
+        assert event_id is not None
+        if event.offset is not None:
+            writer.execute(sql.SET_DUE, (event.due_for(event_id), event_id))
         self._heads.lower(lane, event.priority, event.due)
-        assert cursor.lastrowid is not None
-        return Added(cursor.lastrowid, created=True)
+        return Added(event_id, created=True)
 
     def _insert_many(
         self, writer: sqlite3.Connection, events: Sequence[NewEvent], lanes: Sequence[int]
@@ -155,13 +157,20 @@ class SqliteStore:
         for event, lane in zip(events, lanes, strict=True):
             self._heads.lower(lane, event.priority, event.due)
         # AUTOINCREMENT counts up by one, and nobody else can write before this transaction ends.
-        last = writer.execute(sql.LAST_EVENT).fetchone()[0]
-        return [Added(last - len(rows) + 1 + i, created=True) for i in range(len(rows))]
+        first = writer.execute(sql.LAST_EVENT).fetchone()[0] - len(rows) + 1
+        ids = range(first, first + len(rows))
+        spread = [pair for pair in zip(events, ids, strict=True) if pair[0].offset is not None]
+        writer.executemany(sql.SET_DUE, [(event.due_for(i), i) for event, i in spread])
+        return [Added(event_id, created=True) for event_id in ids]
 
     def _insert_once(self, writer: sqlite3.Connection, event: NewEvent, lane: int) -> Added:
         # Without a key it finds nobody, as nothing equals NULL.
         holder = writer.execute(sql.KEY_HOLDER, (event.key, event.origin or "")).fetchone()
-        return Added(holder[0], created=False) if holder else self._insert(writer, event, lane)
+        if holder is None:
+            return self._insert(writer, event, lane)
+        if event.on_conflict == "error":
+            raise KeyTaken(str(event.key), event.origin, holder[0])
+        return Added(holder[0], created=False)
 
     def _intern(self, events: Sequence[NewEvent]) -> list[int]:
         names = [(event.event_type, event.schema_version, event.kind) for event in events]
@@ -402,7 +411,7 @@ class SqliteStore:
         """One upsert for each type."""
         with self.transaction(), self._write() as writer:
             writer.executemany(
-                "INSERT OR REPLACE INTO horae_event_type VALUES (?, ?, ?, ?, ?, ?, NULL)",
+                sql.PUBLISH,
                 [
                     (
                         e.event_type,
@@ -411,6 +420,7 @@ class SqliteStore:
                         e.distribution,
                         e.version,
                         e.published,
+                        e.schema,
                     )
                     for e in entries
                 ],
@@ -419,17 +429,14 @@ class SqliteStore:
     def withdraw(self, event_types: Iterable[str], now: int) -> None:
         """One row for each type, whatever the number of its events: unload is O(1)."""
         with self.transaction(), self._write() as writer:
-            writer.executemany(
-                "UPDATE horae_event_type SET withdrawn = ? WHERE event_type = ?",
-                [(now, event_type) for event_type in event_types],
-            )
+            writer.executemany(sql.WITHDRAW, [(now, event_type) for event_type in event_types])
 
     def catalogue(self) -> dict[str, CatalogueEntry]:
         """A small table: one row for each type."""
         with self._read() as reader:
             rows = reader.execute(
                 "SELECT event_type, schema_version, plugin, distribution, version, published, "
-                "withdrawn FROM horae_event_type"
+                "withdrawn, schema, absent_from, absent_until FROM horae_event_type"
             ).fetchall()
         return {row[0]: CatalogueEntry(*row) for row in rows}
 
@@ -510,6 +517,10 @@ def _event_row(event: NewEvent, lane: int) -> tuple[Any, ...]:
         event.resource,
         event.origin,
         event.description,
+        event.user,
+        event.resources,
+        event.missed,
+        event.absent,
         event.created,
     )
 
@@ -524,6 +535,7 @@ def _event_end(one: Settlement) -> tuple[Any, ...]:
         one.interruptions,
         one.settled,
         one.covered,
+        one.resource_outcomes,
         one.outcome,
         one.reason,
         one.event_id,
@@ -540,6 +552,9 @@ def _run_end(one: Settlement) -> tuple[Any, ...]:
         one.result,
         one.result_error,
         one.error,
+        one.cause,
+        one.covers,
+        one.resources,
         one.event_id,
         one.claim,
     )

@@ -16,13 +16,15 @@ CREATE TABLE horae_event (
     id               INTEGER PRIMARY KEY AUTOINCREMENT,
     lane             INTEGER NOT NULL,
     state            TEXT NOT NULL DEFAULT 'pending',
-    paused           INTEGER NOT NULL DEFAULT 0,
+    paused           INTEGER NOT NULL DEFAULT 0, -- bits: 1 itself, 2 its origin, 4 its resource
+    blocked          TEXT,                       -- the gate that was full when it was to be claimed
     priority         INTEGER NOT NULL,
     due              INTEGER,                    -- when to run next; NULL once it is over
     occurrence       INTEGER,                    -- the nominal time behind due
     settled          INTEGER,                    -- the last occurrence that was concluded
     recurs           INTEGER NOT NULL,           -- whether anything follows the first occurrence
     covered          INTEGER,                    -- what came due up to here, this occurrence is for
+    next_due         INTEGER,                    -- changed while it ran: when it is due after that
     claim            INTEGER NOT NULL DEFAULT 0, -- grows with every claim, for the event's life
     attempt          INTEGER NOT NULL DEFAULT 0, -- tries of this occurrence that used up budget
     interruptions    INTEGER NOT NULL DEFAULT 0, -- hosts lost in a row while it ran
@@ -34,17 +36,23 @@ CREATE TABLE horae_event (
     resource         TEXT,
     origin           TEXT,
     description      TEXT,
+    user             TEXT,
+    resources        TEXT,                       -- of a multi-resource event, a JSON list
+    resource_outcomes TEXT,                      -- what became of them in this occurrence so far
+    missed           TEXT,                       -- NULL where the type's policy holds
+    absent,                                      -- NULL to hold, 'skip', or microseconds
     created          INTEGER NOT NULL,
+    ended            INTEGER,                    -- when it was over
     last_outcome     TEXT,
     reason           TEXT
 );
 
 -- The claim rides this one: a range scan for each (lane, priority), in order of due.
 CREATE INDEX horae_event_ready ON horae_event (lane, priority, due)
-    WHERE state = 'pending' AND paused = 0;
+    WHERE state = 'pending' AND paused = 0 AND blocked IS NULL;
 
 -- The few that an operator holds back.
-CREATE INDEX horae_event_paused ON horae_event (lane, due) WHERE state = 'pending' AND paused = 1;
+CREATE INDEX horae_event_paused ON horae_event (lane, due) WHERE state = 'pending' AND paused > 0;
 
 -- What a lost host had in hand.
 CREATE INDEX horae_event_running ON horae_event (host) WHERE state = 'running';
@@ -69,6 +77,11 @@ CREATE TABLE horae_run (
     result       TEXT,
     result_error TEXT,
     error        TEXT,
+    cause        TEXT,
+    covers       INTEGER NOT NULL DEFAULT 1,     -- how many occurrences it stands for
+    resources    TEXT,                           -- what became of each, a JSON object
+    progress     REAL,
+    progress_text TEXT,
     host         TEXT NOT NULL,
     plugin       TEXT NOT NULL,
     version      TEXT,
@@ -85,7 +98,10 @@ CREATE TABLE horae_event_type (
     distribution   TEXT,
     version        TEXT,
     published      INTEGER NOT NULL,
-    withdrawn      INTEGER
+    withdrawn      INTEGER,
+    schema         TEXT,                         -- JSON Schema of the arguments
+    absent_from    INTEGER,                      -- the last absence that is over
+    absent_until   INTEGER
 );
 
 -- The lease of everything a host runs is this one row.
