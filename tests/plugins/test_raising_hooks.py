@@ -44,6 +44,8 @@ def something_of_everything(host: Host, clock: SettableClock, site: Site) -> Non
     host.load_plugin("third")
     host.schedule("third.ask", schedule=timedelta(days=300))
     host.unload_plugin("third")
+    host.stop()
+    host.start()
 
 
 @pytest.mark.parametrize("error", ["RuntimeError('broken')", "SystemExit('broken')"])
