@@ -2,7 +2,7 @@
 
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -47,11 +47,12 @@ class Site:
         plugin: str = "acme",
         distribution: str | None = None,
         value: str | None = None,
+        requires: Sequence[str] = (),
     ) -> None:
         """Install, or replace, the distribution of a plugin called ``plugin``.
 
         ``source`` is that of its package, or sources by path; ``value`` what its entry point
-        names. Left out, they are named after the plugin.
+        names. Left out, they are named after the plugin. ``requires`` goes into its metadata.
         """
         package = f"{plugin}_plugin"
         files = {f"{package}/__init__.py": source} if isinstance(source, str) else source
@@ -61,6 +62,7 @@ class Site:
             version,
             files,
             {plugin: value or package},
+            requires,
         )
         unpack(wheel, self.folder)
 

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,15 +17,18 @@ def build_wheel(
     version: str,
     files: Mapping[str, str],
     entry_points: Mapping[str, str] | None = None,
+    requires: Sequence[str] = (),
 ) -> Path:
     """A wheel of the distribution ``name`` in ``folder``, as any installer takes it.
 
-    ``files`` are sources by path; ``entry_points`` are those of the group ``horae``, by name.
+    ``files`` are sources by path; ``entry_points`` are those of the group ``horae``, by name;
+    ``requires`` what it says it needs.
     """
     info = f"{_escaped(name)}-{version}.dist-info"
     contents = {
         **files,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        + "".join(f"Requires-Dist: {one}\n" for one in requires),
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\n"
         "Tag: py3-none-any\n",
         f"{info}/entry_points.txt": _entry_points(entry_points or {}),

@@ -1,7 +1,7 @@
 """Which plugins are installed, from entry points alone: no plugin code is imported."""
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,8 @@ BUILTIN_DISTRIBUTION: Final = "horae-builtin-plugins"
 class Candidate:
     """An installed plugin: an entry point and the distribution that has it.
 
-    ``rivals`` are other distributions with an entry point of the same name.
+    ``rivals`` are other distributions with an entry point of the same name, ``requires`` what the
+    distribution asks of horae's own, as in its metadata.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Candidate:
     version: str
     files: frozenset[str] = attrs.field(repr=False)
     rivals: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
 
     @property
     def module(self) -> str:
@@ -59,6 +61,7 @@ def _candidates(distribution: importlib_metadata.Distribution) -> list[Candidate
                 distribution.metadata["Name"],
                 distribution.version,
                 files_of(distribution),
+                requires=_of_horae(distribution.requires or ()),
             )
             for entry in distribution.entry_points
             if entry.group == GROUP and distribution.name and distribution.version
@@ -66,6 +69,10 @@ def _candidates(distribution: importlib_metadata.Distribution) -> list[Candidate
     except Exception as error:
         logs.get().debug("plugin.unreadable_distribution", error=str(error))
         return []
+
+
+def _of_horae(requirements: Iterable[str]) -> tuple[str, ...]:
+    return tuple(text for text in requirements if text.lower().startswith(GROUP))
 
 
 def files_of(distribution: importlib_metadata.Distribution) -> frozenset[str]:

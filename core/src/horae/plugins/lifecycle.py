@@ -163,6 +163,7 @@ class Lifecycle:
     def _try_phases(self, loaded: Loaded) -> PluginLoadFailed | None:
         """Go through the phases; the first failure ends it."""
         phases: dict[str, Callable[[Loaded], None]] = {
+            "requirements": self._check,
             "import": self._import,
             "registration": self._register,
             "collection": self._collect,
@@ -190,6 +191,10 @@ class Lifecycle:
             detail = f"{summarise(error)} (raised in {locate(error)})"
             return PluginLoadFailed(loaded.info.name, phase, detail)
         return None
+
+    def _check(self, loaded: Loaded) -> None:
+        if loaded.candidate is not None:
+            loader.check_requirements(loaded.candidate)
 
     def _import(self, loaded: Loaded) -> None:
         if loaded.candidate is not None:

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
+import importlib_metadata
 import pluggy
+from packaging.requirements import Requirement
 
 from horae.payloads import JobType
 from horae.plugins.discovery import Candidate
@@ -44,6 +46,21 @@ def new_manager() -> pluggy.PluginManager:
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(specs)
     return manager
+
+
+def check_requirements(candidate: Candidate) -> None:
+    """Refuse a plugin that was made for another horae than this one; nothing of it is imported."""
+    for text in candidate.requires:
+        requirement = Requirement(text)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        version = importlib_metadata.version(requirement.name)
+        if not requirement.specifier.contains(version, prereleases=True):
+            raise Refused(
+                f"{candidate.distribution} {candidate.version} needs {requirement.name} "
+                f"{requirement.specifier}, and here is {version}; install a version of the plugin "
+                "that fits, or upgrade horae"
+            )
 
 
 def import_plugin(candidate: Candidate) -> Any:
