@@ -21,7 +21,7 @@ from horae.scheduling.recurrence import (
 )
 from horae.stores.base import Claim, Settlement
 from horae_builtin_plugins.schedule import Cron, Interval, Once
-from horae_hookspecs import Outcome, Retry, RunContext, Schedule, ScheduleError, State
+from horae_hookspecs import Outcome, Policy, Retry, RunContext, Schedule, ScheduleError, State
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -63,12 +63,12 @@ def a_claim(schedule: Schedule = EVERY_MINUTE, **details: Any) -> Claim:
 
 
 def ended(
-    outcome: Outcome, claim: Claim | None = None, retry: Retry | None = None, **details: Any
+    outcome: Outcome, claim: Claim | None = None, policy: Policy | None = None, **details: Any
 ) -> Settlement:
     """How an event stands after a run of one second that began when it was due."""
     claim = claim or a_claim()
     times = {"started": claim.due, "finished": claim.due + SECOND}
-    return settlement(claim, Result(outcome, **(times | details)), retry or Retry(), KINDS)
+    return settlement(claim, Result(outcome, **(times | details)), policy or Policy(), KINDS)
 
 
 @st.composite
@@ -109,7 +109,7 @@ def results(
 def test_an_event_never_loses_its_place(ended: tuple[Claim, Result], retry: Retry) -> None:
     """After any outcome of a run, an endless event waits, is set aside, or was cancelled."""
     claim, result = ended
-    after = settlement(claim, result, retry, KINDS)
+    after = settlement(claim, result, Policy(retry=retry), KINDS)
     if after.state is State.CANCELLED:
         assert result.outcome is Outcome.CANCELLED
         assert after.due is None
@@ -124,7 +124,7 @@ def test_an_event_never_loses_its_place(ended: tuple[Claim, Result], retry: Retr
 def test_an_occurrence_waits_or_is_concluded(ended: tuple[Claim, Result], retry: Retry) -> None:
     """Either the same occurrence comes again, or it is settled and the budget is new."""
     claim, result = ended
-    after = settlement(claim, result, retry, KINDS)
+    after = settlement(claim, result, Policy(retry=retry), KINDS)
     if after.settled == claim.occurrence:
         assert after.attempt == 0
         assert after.occurrence == claim.occurrence or after.due == after.occurrence
@@ -137,7 +137,7 @@ def test_an_occurrence_waits_or_is_concluded(ended: tuple[Claim, Result], retry:
 def test_a_retry_keeps_its_occurrence(ended: tuple[Claim, Result], retry: Retry) -> None:
     """While budget is left the occurrence comes again, later, one attempt older."""
     claim, result = ended
-    after = settlement(claim, attrs.evolve(result, quarantine=False), retry, KINDS)
+    after = settlement(claim, attrs.evolve(result, quarantine=False), Policy(retry=retry), KINDS)
     assert after.will_retry == (claim.attempt + 1 < retry.attempts)
     if after.will_retry:
         assert (after.occurrence, after.attempt) == (claim.occurrence, claim.attempt + 1)
@@ -149,8 +149,7 @@ def test_a_retry_keeps_its_occurrence(ended: tuple[Claim, Result], retry: Retry)
 def test_only_counted_outcomes_burn_an_attempt(ended: tuple[Claim, Result], retry: Retry) -> None:
     """An occurrence that comes again after any other outcome has the budget it had."""
     claim, result = ended
-    after = settlement(claim, result, retry, KINDS)
-    assert not after.will_retry
+    after = settlement(claim, result, Policy(retry=retry), KINDS)
     if after.settled != claim.occurrence:
         assert after.attempt == claim.attempt
 
@@ -161,7 +160,7 @@ def test_the_next_occurrence_is_the_first_after_what_is_covered(
 ) -> None:
     """What came due up to the start of the first attempt is covered; what came due since waits."""
     claim, result = ended
-    after = settlement(claim, attrs.evolve(result, quarantine=False), Retry(), KINDS)
+    after = settlement(claim, attrs.evolve(result, quarantine=False), Policy(), KINDS)
     covered = result.started if claim.covered is None else claim.covered
     assert after.due is not None
     assert after.due > max(covered, claim.occurrence)
@@ -209,13 +208,16 @@ def test_a_last_occurrence_ends_the_event(
     assert (after.state, after.due, after.settled) == (state, None, NOW)
 
 
-@pytest.mark.parametrize("outcome", [Outcome.RETURNED, Outcome.INTERRUPTED])
-def test_what_was_given_back_waits_as_before(outcome: Outcome) -> None:
-    """No attempt is burned, no time lost, nothing noted as covered."""
+@pytest.mark.parametrize(
+    ("outcome", "covered"), [(Outcome.RETURNED, None), (Outcome.INTERRUPTED, NOW + 5 * MINUTE)]
+)
+def test_what_was_given_back_waits_as_before(outcome: Outcome, covered: int | None) -> None:
+    """No attempt is burned, no time lost; what had begun is not missed when it begins again."""
     claim = a_claim(attempt=2, interruptions=1, settled=NOW - MINUTE)
     after = ended(outcome, claim, started=NOW + 5 * MINUTE)
     assert (after.state, after.due, after.occurrence) == (State.PENDING, NOW, NOW)
-    assert (after.attempt, after.interruptions, after.covered) == (2, 1, None)
+    assert (after.attempt, after.interruptions, after.covered) == (2, 1, covered)
+    assert after.will_retry == (outcome is Outcome.INTERRUPTED)
 
 
 def test_a_snooze_waits_as_long_as_the_job_says() -> None:
@@ -260,11 +262,11 @@ def test_what_comes_due_during_a_run_is_run_once() -> None:
 
 def test_retries_cover_what_came_due_before_the_first_attempt_only() -> None:
     """What comes due while the attempts last waits, and is not swallowed by the last one."""
-    retry = Retry(attempts=2, first=timedelta(minutes=3), jitter=0.0)
-    first = ended(Outcome.FAILED, retry=retry)
+    policy = Policy(retry=Retry(attempts=2, first=timedelta(minutes=3), jitter=0.0))
+    first = ended(Outcome.FAILED, policy=policy)
     assert (first.covered, first.due) == (NOW, NOW + SECOND + 3 * MINUTE)
     again = a_claim(due=first.due, attempt=first.attempt, covered=first.covered)
-    assert ended(Outcome.SUCCEEDED, again, retry).due == NOW + MINUTE
+    assert ended(Outcome.SUCCEEDED, again, policy).due == NOW + MINUTE
 
 
 # -- schedules that are away or broken
@@ -273,7 +275,7 @@ def test_retries_cover_what_came_due_before_the_first_attempt_only() -> None:
 def test_the_outcome_is_kept_when_the_kind_is_away() -> None:
     """The event waits under the missing kind, with the occurrence noted as settled."""
     result = Result(Outcome.SUCCEEDED, started=NOW, finished=NOW + 1, result='"done"')
-    after = settlement(a_claim(), result, Retry(), {})
+    after = settlement(a_claim(), result, Policy(), {})
     assert (after.state, after.due, after.occurrence) == (State.PENDING, NOW, NOW)
     assert (after.settled, after.outcome, after.result) == (NOW, Outcome.SUCCEEDED, '"done"')
 
@@ -305,7 +307,7 @@ class Broken(Schedule):
 def test_a_schedule_that_raises_quarantines_its_event(outcome: Outcome) -> None:
     """The run's outcome stands; the event is set aside with what was raised."""
     result = Result(outcome, started=NOW, finished=NOW)
-    after = settlement(a_claim(Broken()), result, Retry(), {"broken": Broken})
+    after = settlement(a_claim(Broken()), result, Policy(), {"broken": Broken})
     assert (after.state, after.outcome, after.settled) == (State.QUARANTINED, outcome, NOW)
     assert after.reason == ("the schedule cannot say when it is due next: SystemExit: no such moon")
 
@@ -314,7 +316,7 @@ def test_an_event_that_does_not_recur_needs_no_schedule() -> None:
     """It is concluded without a look at its schedule, whatever has become of the kind."""
     result = Result(Outcome.SUCCEEDED, started=NOW, finished=NOW)
     for kinds in (KINDS, {"broken": Broken}):
-        after = settlement(a_claim(Broken(), recurs=False), result, Retry(), kinds)
+        after = settlement(a_claim(Broken(), recurs=False), result, Policy(), kinds)
         assert (after.state, after.due, after.settled) == (State.FINISHED, None, NOW)
 
 

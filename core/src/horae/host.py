@@ -250,7 +250,10 @@ class Host(EventOperations, PluginOperations):
             self._lease.changed()
 
     def _drain(self, generation: Generation, timeout: float, reason: str) -> Drained:
-        return self._engine.drain(generation, timeout, reason) if self._engine else Drained()
+        drained = self._engine.drain(generation, timeout, reason) if self._engine else Drained()
+        if self._lease is not None:
+            self._lease.tell()  # the last host to withdraw a type must be able to see that it is
+        return drained
 
     def _plugin_changed(self, info: PluginInfo) -> None:
         self.registry.observe("horae_plugin_changed", plugin=info)

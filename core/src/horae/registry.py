@@ -58,14 +58,27 @@ class Drained:
     abandoned: int = 0
 
 
+@attrs.frozen
+class Absence:
+    """When no living host had a type, in microseconds: from its withdrawal to its next publication.
+
+    ``returning`` says that this host is the one that brings it back.
+    """
+
+    began: int
+    ended: int
+    returning: bool
+
+
 @attrs.frozen(eq=False)
 class Entry:
-    """One loaded event type."""
+    """One loaded event type; ``absence`` is the last time that it was absent."""
 
     event_type: str
     job: JobType
     policy: Policy
     generation: Generation
+    absence: Absence | None = None
 
 
 @attrs.frozen(eq=False)
@@ -90,6 +103,14 @@ class Contribution:
     kinds: Mapping[str, type[Schedule]] = attrs.field(factory=dict)
     executors: Mapping[str, Executor] = attrs.field(factory=dict)
     observers: Mapping[str, tuple[Observer, ...]] = attrs.field(factory=dict)
+
+    def with_absences(self, absences: Mapping[str, Absence]) -> "Contribution":
+        """The same, with what is known of its types' absence."""
+        types = {
+            name: attrs.evolve(entry, absence=absences.get(name))
+            for name, entry in self.types.items()
+        }
+        return attrs.evolve(self, types=types)
 
 
 @attrs.frozen(eq=False)

@@ -18,7 +18,9 @@ class Settings:
     it is the machine's name, with a number when another living host has that. ``workers`` is the
     number of threads that run jobs. ``beat`` and ``lease``: a host shows that it lives every
     ``beat``; others take over its runs when it has not for ``lease``. ``poll`` is how often a
-    host looks for what other processes wrote. ``plugins`` holds settings by plugin name.
+    host looks for what other processes wrote. ``reentry_rate`` is how many events per second of a
+    type that was absent a host takes on, until what fell due in its absence is worked off; None is
+    as many as it can. ``plugins`` holds settings by plugin name.
     """
 
     url: str = attrs.field(default="sqlite:///horae.db", validator=validators.instance_of(str))
@@ -29,6 +31,9 @@ class Settings:
     beat: float = attrs.field(default=5.0, validator=validators.gt(0))
     lease: float = attrs.field(default=30.0, validator=validators.gt(0))
     poll: float = attrs.field(default=0.04, validator=validators.gt(0))
+    reentry_rate: float | None = attrs.field(
+        default=None, validator=validators.optional(validators.gt(0))
+    )
     plugins: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:

@@ -65,6 +65,16 @@ class PluginState(StrEnum):
 
 _positive: Final = attrs.validators.gt(timedelta(0))
 
+Kinds = type[BaseException] | tuple[type[BaseException], ...]
+
+
+def _kinds(value: Kinds) -> tuple[type[BaseException], ...]:
+    kinds = value if isinstance(value, tuple) else (value,)
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise TypeError(f"{kind!r} is no class of exceptions; give such classes in a tuple")
+    return kinds
+
 
 @attrs.frozen
 class Retry:
@@ -87,8 +97,8 @@ class Retry:
     max_age: timedelta | None = attrs.field(
         default=None, validator=attrs.validators.optional(_positive)
     )
-    on: tuple[type[BaseException], ...] = (BaseException,)
-    never: tuple[type[BaseException], ...] = ()
+    on: tuple[type[BaseException], ...] = attrs.field(default=(BaseException,), converter=_kinds)
+    never: tuple[type[BaseException], ...] = attrs.field(default=(), converter=_kinds)
 
 
 @attrs.frozen
@@ -180,8 +190,9 @@ class Run:
 
     ``occurrence`` is the nominal due time. ``result`` is what the job returned, as JSON;
     ``error`` the text of what it raised; ``result_error`` says why a result was not kept.
-    ``version`` is that of the distribution whose code ran. ``covers`` is how many occurrences
-    the run stands for, ``cause`` why it did not succeed. ``progress`` is what the job last told,
+    ``version`` is that of the distribution whose code ran. ``covers`` is how many occurrences a
+    run that concludes one stands for, or for what was missed how many are left out with it; it
+    counts up to 1000. ``cause`` is why it did not succeed. ``progress`` is what the job last told,
     from 0.0 to 1.0, with ``progress_text``. ``resources`` has for each resource of a
     multi-resource event a mapping with ``outcome`` and, where there are any, ``result`` and
     ``error``.

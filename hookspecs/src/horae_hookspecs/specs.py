@@ -84,8 +84,8 @@ def horae_run_finished(run: Run) -> None:
 
 @hookspec
 def horae_event_missed(event_id: int, event_type: str, occurrence: datetime, skipped: int) -> None:
-    """``skipped`` occurrences from ``occurrence`` on passed before they could start; the next run
-    stands for them all.
+    """``skipped`` occurrences from ``occurrence`` on passed before they could start: a run that
+    has ended stood for them, or they were left out.
     """
 
 

@@ -27,7 +27,7 @@ from horae.errors import (
     locate,
     summarise,
 )
-from horae.plugins import loader, modules
+from horae.plugins import loader, modules, provenance
 from horae.plugins.activation import Activation
 from horae.plugins.discovery import BUILTIN_DISTRIBUTION, Candidate, discover
 from horae.plugins.leaks import Probes
@@ -226,7 +226,9 @@ class Lifecycle:
         now = self._clock.micros()
         # The registry first: it refuses a type that another plugin owns. Until the catalogue has
         # a new type too, no other process can schedule it; after a crash between the two, the
-        # next start publishes both again.
+        # next start publishes both again. Runs may begin at once, and must know of the absence.
+        absences = provenance.absences(self._store.catalogue(), now)
+        loaded.contribution = loaded.contribution.with_absences(absences)
         self._registry.publish(loaded.contribution)
         self._store.publish(
             [

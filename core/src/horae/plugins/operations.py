@@ -127,6 +127,10 @@ class PluginOperations:
                 published=from_micros(entry.published),
                 withdrawn=None if entry.withdrawn is None else from_micros(entry.withdrawn),
                 loaded=entry.event_type in loaded,
+                absent_from=None if entry.absent_from is None else from_micros(entry.absent_from),
+                absent_until=(
+                    None if entry.absent_until is None else from_micros(entry.absent_until)
+                ),
             )
             for _, entry in sorted(self.store.catalogue().items())
         ]
@@ -227,12 +231,12 @@ class PluginOperations:
             registration.event_type: make_entry(registration, generation)
             for registration in self._application.registrations
         }
-        self.registry.publish(Contribution(generation, types=types))
+        now = self.clock.micros()
+        absences = provenance.absences(self.store.catalogue(), now)
+        self.registry.publish(Contribution(generation, types=types).with_absences(absences))
         self.store.publish(
             [
-                CatalogueEntry(
-                    name, entry.job.version, APPLICATION, None, None, self.clock.micros()
-                )
+                CatalogueEntry(name, entry.job.version, APPLICATION, None, None, now)
                 for name, entry in types.items()
             ]
         )

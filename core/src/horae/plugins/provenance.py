@@ -1,4 +1,6 @@
-"""Why events wait, and what brings their type back: told from the store and the disk alone."""
+"""Why events wait, since when, and what brings their type back: told from the store and the disk
+alone.
+"""
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import attrs
 
 from horae.clock import from_micros
+from horae.registry import Absence
 from horae.stores.base import Backlog, CatalogueEntry, HostRecord, Lane, PluginRow
 from horae_hookspecs import PluginState, WaitingType
 
@@ -59,6 +62,17 @@ class Circumstances:
             if row.plugin == known.plugin and row.state is PluginState.FAILED:
                 return f"plugin {known.plugin} failed to load on {row.host}: {row.reason}", load
         return f"plugin {known.plugin} is not loaded", load
+
+
+def absences(catalogue: Mapping[str, CatalogueEntry], now: int) -> dict[str, Absence]:
+    """The last absence of every type that has had one, if all of them are back ``now``."""
+    found = {}
+    for name, entry in catalogue.items():
+        if entry.withdrawn is not None:
+            found[name] = Absence(entry.withdrawn, now, returning=True)
+        elif entry.absent_from is not None and entry.absent_until is not None:
+            found[name] = Absence(entry.absent_from, entry.absent_until, returning=False)
+    return found
 
 
 def waiting(

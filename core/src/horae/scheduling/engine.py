@@ -16,16 +16,17 @@ from typing import Any, Final
 import attrs
 
 from horae import logs
-from horae.clock import Clock, from_micros, to_micros
+from horae.clock import Clock, from_micros
 from horae.errors import StoreCorrupt, StoreError, describe
 from horae.registry import Drained, Entry, Generation, Registry, Snapshot, hook_failed
 from horae.scheduling.executors import AsyncExecutor, InlineExecutor, ThreadExecutor
 from horae.scheduling.leases import Lease
 from horae.scheduling.recurrence import Result, load_schedule, settlement
+from horae.scheduling.reentry import Reentries
 from horae.scheduling.runner import RunnerWork
 from horae.settings import Settings
-from horae.stores.base import Claim, Claimed, Lane, NewEvent, Provider, Store
-from horae_hookspecs import Executor, HostView, Outcome, Schedule
+from horae.stores.base import Claimed, Lane, NewEvent, Provider, Settlement, Store
+from horae_hookspecs import Cause, Executor, HostView, Outcome
 
 MAX_BATCH: Final = 1000
 """The most that one turn claims ahead of the executors' capacity."""
@@ -35,9 +36,6 @@ LOOKAHEAD: Final = 0.02
 
 NEVER: Final = 2**63
 """Later than every due time."""
-
-COUNT_MISSED: Final = 1000
-"""Where counting missed occurrences stops."""
 
 PAUSES: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
 """Seconds between tries while the store refuses; the last one repeats."""
@@ -87,6 +85,7 @@ class Engine:
         self._outstanding: Counter[Executor] = Counter()
         self._lookahead = 0
         self._looked = time.monotonic()
+        self._reentries = Reentries(settings.reentry_rate, store.backlog)
         self._claimable: tuple[_Claimable, ...] = ()
         self._basis: tuple[Snapshot, Sequence[Lane]] | None = None
         self._next_due = NEVER
@@ -252,8 +251,10 @@ class Engine:
         freed = Counter(work.executor for work, _ in done)
         self._outstanding.subtract(freed)  # before the claim, which fills what has become free
         try:
+            # Not in the transaction: a schedule may take its time to say what was missed.
+            settlements = self._settlements(done)
             with self.store.transaction():
-                fenced = self._settle(done)
+                fenced = self.store.settle(settlements) if done else set()
                 works = self._claim(now)
         except BaseException:
             self._outstanding.update(freed)
@@ -262,7 +263,8 @@ class Engine:
         self._look_ahead(len(done), works)
         for work in works:
             self._hand_over(work)
-        self._announce(done, fenced)  # last: whatever goes wrong in it, nothing claimed is left
+        # Last: whatever goes wrong in it, nothing claimed is left.
+        self._announce(done, settlements, fenced)
         due = self._next_due <= now
         self._idle = not (works or due or self._under_way())
 
@@ -283,20 +285,16 @@ class Engine:
         self._lookahead = 0 if suspicious else min(MAX_BATCH, max(moment, self._lookahead // 2))
         self._looked = now
 
-    def _settle(self, done: Sequence[tuple[RunnerWork, Result]]) -> set[tuple[int, int]]:
-        if not done:
-            return set()
+    def _settlements(self, done: Sequence[tuple[RunnerWork, Result]]) -> list[Settlement]:
         kinds = self.registry.snapshot.kinds
-        return self.store.settle(
-            [settlement(w.row, result, w.entry.policy.retry, kinds) for w, result in done]
-        )
+        return [settlement(work.row, result, work.entry.policy, kinds) for work, result in done]
 
     def _claim(self, now: int) -> list[RunnerWork]:
         works: list[RunnerWork] = []
         next_due = []
         if self._closed:
             return works
-        for claimable in self._claimables():
+        for claimable in self._claimables(now):
             room = self._room(claimable)
             claimed = self._claim_for(claimable, now, room + self._lookahead)
             works += [
@@ -317,14 +315,20 @@ class Engine:
             return -MAX_BATCH
 
     def _claim_for(self, claimable: _Claimable, now: int, limit: int) -> Claimed:
-        claimed = self.store.claim(self._lease.id, claimable.providers, now, max(limit, 0))
+        claimed = self._reentries.claim(
+            claimable.providers,
+            now,
+            max(limit, 0),
+            lambda lanes, most: self.store.claim(self._lease.id, lanes, now, most),
+        )
         if claimed is None:
             self._lease.changed()  # off the record: it joins again, and wakes this loop
         return claimed or Claimed((), None)
 
-    def _claimables(self) -> tuple[_Claimable, ...]:
+    def _claimables(self, now: int) -> tuple[_Claimable, ...]:
         basis = (self.registry.snapshot, self.store.lanes())
         if self._basis is None or any(a is not b for a, b in zip(basis, self._basis, strict=True)):
+            self._reentries.look(*basis, now)
             self._claimable = self._sort_lanes(*basis)
             self._basis = basis
         return self._claimable
@@ -363,39 +367,48 @@ class Engine:
             work.executor.submit(work)
         except BaseException as error:
             hook_failed(work.entry.generation.plugin, "horae_executors", error)
-            self._end(work, self._queued, work.result(Outcome.FAILED, error=describe(error)))
+            failed = work.result(Outcome.FAILED, error=describe(error), cause=Cause.ERROR)
+            self._end(work, self._queued, failed)
 
     def _announce(
-        self, done: Sequence[tuple[RunnerWork, Result]], fenced: set[tuple[int, int]]
+        self,
+        done: Sequence[tuple[RunnerWork, Result]],
+        settlements: Sequence[Settlement],
+        fenced: set[tuple[int, int]],
     ) -> None:
         observers = self.registry.snapshot.observers
-        for work, result in done:
+        for (work, result), settled in zip(done, settlements, strict=True):
             if work.key in fenced:
                 logs.get().info("run.fenced", event_id=work.event_id, claim=work.claim)
-            elif "horae_run_finished" in observers:
+                continue
+            if "horae_run_finished" in observers:
                 filters = {"event_id": work.event_id, "claim": work.claim}
                 for run in self.store.runs(filters, 1, 0):
                     self.registry.observe("horae_run_finished", run=run)
-            if "horae_event_missed" in observers and work.row.covered is None:
-                self._announce_missed(work.row, work.event_type, result)
+            if "horae_event_missed" in observers:
+                self._announce_missed(work, settled, ran=result.left_out is None)
 
-    def _announce_missed(self, claim: Claim, event_type: str, result: Result) -> None:
-        """Count the occurrences after the nominal one that this run stood for."""
-        if result.outcome in (Outcome.RETURNED, Outcome.INTERRUPTED):
+    def _announce_missed(self, work: RunnerWork, settled: Settlement, *, ran: bool) -> None:
+        """Tell of the occurrences that had no run to themselves: those that a run stood for
+        beside its own one, or all that were left out.
+        """
+        skipped = settled.covers - ran
+        if skipped < 1 or settled.settled != work.row.occurrence:
             return
-        try:
-            schedule = load_schedule(claim.schedule, self.registry.snapshot.kinds)
-            first, skipped = _missed(schedule, claim.occurrence, result.started)
-        except BaseException:
-            return  # the settlement asked the same schedule, and has set the event aside for it
-        if skipped:
-            self.registry.observe(
-                "horae_event_missed",
-                event_id=claim.event_id,
-                event_type=event_type,
-                occurrence=first,
-                skipped=skipped,
-            )
+        first: datetime | None = from_micros(work.row.occurrence)
+        if ran:
+            try:
+                schedule = load_schedule(work.row.schedule, self.registry.snapshot.kinds)
+                first = schedule.next_after(from_micros(work.row.occurrence)) if schedule else None
+            except BaseException:
+                return  # it could say a moment ago, and is asked again when it is due
+        self.registry.observe(
+            "horae_event_missed",
+            event_id=work.event_id,
+            event_type=work.event_type,
+            occurrence=first,
+            skipped=skipped,
+        )
 
     def _wait(self) -> None:
         """Sleep until something is due or happens; look for other processes' changes meanwhile."""
@@ -429,20 +442,39 @@ class Engine:
         for work in list(self._running.values()):
             if work.deadline is not None and work.deadline <= now:
                 limit = work.entry.policy.timeout
-                self._abandon(work, f"still running after its timeout of {limit}", Outcome.TIMEOUT)
+                reason = f"still running after its timeout of {limit}"
+                self._abandon(work, reason, Outcome.TIMEOUT, Cause.TIMEOUT)
 
     def _abandon(
-        self, work: RunnerWork, reason: str, outcome: Outcome = Outcome.INTERRUPTED
+        self,
+        work: RunnerWork,
+        reason: str,
+        outcome: Outcome = Outcome.INTERRUPTED,
+        cause: Cause = Cause.SHUTDOWN,
     ) -> bool:
         """End a run without its consent: whatever it answers from now on is fenced."""
-        final = outcome is Outcome.INTERRUPTED and work.entry.policy.interrupted == "fail"
-        if not self._end(work, self._running, work.result(outcome, error=reason, final=final)):
+        place = work.place() if isinstance(work.executor, ThreadExecutor) else None
+        result = work.result(
+            outcome,
+            error=f"{reason}, at {place}" if place else reason,
+            final=outcome is Outcome.INTERRUPTED and work.entry.policy.interrupted == "fail",
+            cause=cause,
+        )
+        if not self._end(work, self._running, result):
             return False
         work.cancelled = True
         try:
             work.executor.replace(work)
         except BaseException as error:
             hook_failed(work.entry.generation.plugin, "horae_executors", error)
+        if place:
+            logs.get().warning(
+                "run.thread_replaced",
+                event_id=work.event_id,
+                claim=work.claim,
+                event_type=work.event_type,
+                place=place,
+            )
         return True
 
     def _return_queued(self, chosen: Callable[[RunnerWork], bool]) -> int:
@@ -486,15 +518,3 @@ class Engine:
 def _provider(entry: Entry) -> Provider:
     code, policy = entry.generation, entry.policy
     return Provider(code.plugin, code.version, code.number, policy.exclusive, policy.concurrency)
-
-
-def _missed(schedule: Schedule | None, occurrence: int, until: int) -> tuple[datetime | None, int]:
-    """The first occurrence after ``occurrence``, and how many there are up to ``until``."""
-    if schedule is None:
-        return None, 0
-    first = at = schedule.next_after(from_micros(occurrence))
-    skipped = 0
-    while at is not None and to_micros(at) <= until and skipped < COUNT_MISSED:
-        skipped += 1
-        at = schedule.next_after(at)
-    return first, skipped

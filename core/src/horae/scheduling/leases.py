@@ -22,6 +22,7 @@ from horae.errors import HostNameTaken, StoreError
 from horae.processes import process_gone, process_identity
 from horae.settings import Settings
 from horae.stores.base import HostRecord, Store
+from horae_hookspecs import Cause
 
 TICK: Final = 1.0
 """Seconds between looks at the other hosts' processes; the beat is slower."""
@@ -70,18 +71,24 @@ class Lease:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._store.rescue(self.id, f"host {self.name} stopped", self._clock.micros())
+        reason = f"host {self.name} stopped"
+        self._store.rescue(self.id, reason, self._clock.micros(), Cause.SHUTDOWN)
 
     def changed(self) -> None:
         """What is loaded has changed, or the host is off the record: see to it with a beat."""
         self._beaten = 0.0
         self._wake.set()
 
+    def tell(self) -> None:
+        """What is loaded stands on the record once this returns, for others that look."""
+        self._store.beat(self.record(), self._clock.micros())
+
     def rescue_lost(self) -> None:
         """Take over from every host that is known or believed to be dead."""
         for host in self._store.hosts():
-            if host.id != self.id and (reason := self._lost(host)):
-                freed = self._store.rescue(host.id, reason, self._clock.micros())
+            if host.id != self.id and (lost := self._lost(host)):
+                reason, cause = lost
+                freed = self._store.rescue(host.id, reason, self._clock.micros(), cause)
                 logs.get().warning("host.lost", host=host.name, reason=reason, interrupted=freed)
                 self._wake_engine()
 
@@ -124,9 +131,10 @@ class Lease:
         self.id = record.id
         self._wake_engine()
 
-    def _lost(self, host: HostRecord) -> str | None:
+    def _lost(self, host: HostRecord) -> tuple[str, Cause] | None:
+        who = f"host {host.name} (process {host.pid})"
         if process_gone(host.identity, one_kernel=self._store.one_kernel):
-            return f"host {host.name} (process {host.pid}) is gone"
+            return f"{who} is gone", Cause.HOST_LOST
         beat, since = self._seen.get(host.id, (None, 0.0))
         if beat != host.beat:
             self._seen[host.id] = (host.beat, time.monotonic())
@@ -134,7 +142,7 @@ class Lease:
         still = time.monotonic() - since
         if still < self._settings.lease:
             return None
-        return f"host {host.name} (process {host.pid}) showed no sign of life for {still:.0f} s"
+        return f"{who} showed no sign of life for {still:.0f} s", Cause.LEASE_LOST
 
     def _free_name(self, living: dict[str, HostRecord]) -> str:
         if self.name not in living:

@@ -13,6 +13,7 @@ from horae.scheduling.requests import Planner
 from horae.settings import Settings
 from horae.stores.base import OVER, NewEvent, Store
 from horae_hookspecs import (
+    Cause,
     EventOptions,
     Outcome,
     Page,
@@ -91,6 +92,10 @@ class EventOperations:
     def runs(self, *, limit: int = PAGE, after: int = 0, **filters: Any) -> Page[Run]:
         """Recorded runs in the order of their claims, like ``events``."""
         return self.store.runs(filters, limit, after)
+
+    def causes(self, **filters: Any) -> dict[Cause, int]:
+        """Why runs did not succeed, and how many for each cause; filters as for ``runs``."""
+        return self.store.causes(filters)
 
     def cancel(self, event_id: int, reason: str = "") -> bool:
         """End an event: no further occurrence. A job that runs sees ``context.cancelled``.

@@ -1,13 +1,13 @@
 """What becomes of an event when a run of it ends: a pure function, in one place.
 
-An event never overlaps itself. What came due before a run started is covered by that run; what
-comes due while it runs, or while its attempts last, waits and is then run once.
+An event never overlaps itself. What came due before a run started is covered by that run, unless
+each occurrence is to have its own; what comes due while it runs, or while its attempts last, waits.
 """
 
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import attrs
@@ -16,7 +16,17 @@ from horae.clock import LATEST, from_micros, to_micros
 from horae.errors import summarise
 from horae.payloads import encode
 from horae.stores.base import Claim, NewEvent, Settlement
-from horae_hookspecs import Absent, Cause, Missed, Outcome, Retry, Schedule, ScheduleError, State
+from horae_hookspecs import (
+    Absent,
+    Cause,
+    Missed,
+    Outcome,
+    Policy,
+    Retry,
+    Schedule,
+    ScheduleError,
+    State,
+)
 
 KIND: Final = "kind"
 """The tag in a stored schedule."""
@@ -26,6 +36,9 @@ MICROSECOND: Final = timedelta.resolution
 COUNTED: Final = (Outcome.FAILED, Outcome.TIMEOUT)
 """The outcomes that burn an attempt."""
 
+COUNT_MISSED: Final = 1000
+"""Where the counting of missed occurrences stops: each costs a question to the schedule."""
+
 
 @attrs.define
 class Result:
@@ -33,7 +46,8 @@ class Result:
 
     ``after`` is the wait that the job asked for; ``quarantine`` sets the event aside; ``final``
     says that an interrupted occurrence is not to be repeated, and not ``retryable`` that a failed
-    one is not tried again.
+    one is not tried again. ``left_out`` is there where nothing was run: what was due up to that
+    instant is left out.
     """
 
     outcome: Outcome
@@ -48,15 +62,37 @@ class Result:
     final: bool = False
     cause: Cause | None = None
     retryable: bool = True
+    left_out: int | None = None
     follow_ups: Sequence[NewEvent] = ()
 
 
 def settlement(
-    claim: Claim, result: Result, retry: Retry, kinds: Mapping[str, type[Schedule]]
+    claim: Claim, result: Result, policy: Policy, kinds: Mapping[str, type[Schedule]]
 ) -> Settlement:
     """The event's next state after ``result``; whatever the schedule raises quarantines it."""
-    attempt = claim.attempt + (result.outcome in COUNTED)
-    waiting = Settlement(
+    # When the first attempt began: what came due until then is this occurrence's affair.
+    began = result.started if claim.covered is None else claim.covered
+    waiting = _waiting(claim, result)
+    again = _again(waiting, claim, result, policy.retry, began)
+    if again is not None:
+        return again
+    concluded = waiting._replace(settled=claim.occurrence, attempt=0, covered=None)
+    if result.outcome is Outcome.CANCELLED:
+        return concluded._replace(state=State.CANCELLED, due=None)
+    over = concluded._replace(state=_final(result), due=None)
+    if not claim.recurs:
+        return over
+    until: int | None = began
+    if result.left_out is not None:
+        until = result.left_out
+    elif missed_of(claim, policy).policy == "run_all":
+        until = None
+    return _move_on(concluded, over, claim, until, kinds)
+
+
+def _waiting(claim: Claim, result: Result) -> Settlement:
+    """The same occurrence comes again, as it stood."""
+    return Settlement(
         event_id=claim.event_id,
         claim=claim.claim,
         lane=claim.lane,
@@ -67,7 +103,7 @@ def settlement(
         state=State.PENDING,
         due=claim.due,
         occurrence=claim.occurrence,
-        attempt=attempt,
+        attempt=claim.attempt + (result.outcome in COUNTED),
         interruptions=0,
         settled=claim.settled,
         covered=claim.covered,
@@ -78,19 +114,47 @@ def settlement(
         follow_ups=result.follow_ups,
         cause=result.cause,
     )
-    covered = result.started if claim.covered is None else claim.covered
+
+
+def _again(
+    waiting: Settlement, claim: Claim, result: Result, retry: Retry, began: int
+) -> Settlement | None:
+    """How the event stands if the occurrence is not concluded with this run."""
     if result.quarantine:
         return waiting._replace(state=State.QUARANTINED)
-    if result.outcome in (Outcome.RETURNED, Outcome.INTERRUPTED) and not result.final:
+    if result.outcome is Outcome.RETURNED:
         return waiting._replace(interruptions=claim.interruptions)
+    if result.outcome is Outcome.INTERRUPTED and not result.final:
+        return waiting._replace(interruptions=claim.interruptions, covered=began, will_retry=True)
     if result.outcome is Outcome.SNOOZED:
-        due = min(result.finished + result.after // timedelta(microseconds=1), to_micros(LATEST))
-        return waiting._replace(due=due, covered=covered)
-    if result.outcome in COUNTED and result.retryable and attempt < retry.attempts:
-        due = result.finished + backoff(retry, attempt)
-        return waiting._replace(due=due, covered=covered, will_retry=True)
-    concluded = waiting._replace(settled=claim.occurrence, attempt=0, covered=None)
-    return _move_on(concluded, claim, covered, kinds)
+        due = min(result.finished + result.after // MICROSECOND, to_micros(LATEST))
+        return waiting._replace(due=due, covered=began)
+    if result.outcome in COUNTED and result.retryable:
+        next_try = _next_try(retry, waiting.attempt, began, result.finished)
+        if next_try is not None:
+            return waiting._replace(due=next_try, covered=began, will_retry=True)
+    return None
+
+
+def _final(result: Result) -> State:
+    """The state of an event that ends with this run."""
+    if result.left_out is not None:
+        return State.EXPIRED
+    return State.FAILED if result.error else State.FINISHED
+
+
+def missed_of(claim: Claim, policy: Policy) -> Missed:
+    """What becomes of an event's missed occurrences: its own policy, or that of its type."""
+    return policy.missed if claim.missed is None else load_missed(claim.missed)
+
+
+def _next_try(retry: Retry, attempt: int, began: int, finished: int) -> int | None:
+    """When an occurrence whose first try ``began`` then is tried again, if it is."""
+    if attempt >= retry.attempts:
+        return None
+    due = finished + backoff(retry, attempt)
+    too_late = retry.max_age is not None and due - began > retry.max_age // MICROSECOND
+    return None if too_late else due
 
 
 def backoff(retry: Retry, attempt: int) -> int:
@@ -134,11 +198,9 @@ def load_missed(text: str) -> Missed:
     return Missed(**data, grace=None if grace is None else timedelta(microseconds=grace))
 
 
-def dump_absent(absent: Absent) -> str | int | None:
-    """A policy for absence as it is stored: None to hold, "skip", or microseconds."""
-    if isinstance(absent, timedelta):
-        return absent // MICROSECOND
-    return None if absent == "hold" else absent
+def dump_absent(absent: Absent) -> str | int:
+    """A policy for absence as it is stored: its name, or microseconds."""
+    return absent // MICROSECOND if isinstance(absent, timedelta) else absent
 
 
 def offset_of(schedule: Schedule) -> Callable[[int], int] | None:
@@ -151,24 +213,48 @@ def offset_of(schedule: Schedule) -> Callable[[int], int] | None:
 
 
 def _move_on(
-    concluded: Settlement, claim: Claim, covered: int, kinds: Mapping[str, type[Schedule]]
+    concluded: Settlement,
+    over: Settlement,
+    claim: Claim,
+    until: int | None,
+    kinds: Mapping[str, type[Schedule]],
 ) -> Settlement:
-    """On to the occurrence that follows, or over."""
-    if concluded.outcome is Outcome.CANCELLED:
-        return concluded._replace(state=State.CANCELLED, due=None)
-    over = concluded._replace(state=State.FAILED if concluded.error else State.FINISHED, due=None)
-    if not claim.recurs:
-        return over
-    # Where the kind vanished during the run, or cannot say, the event stays where it is: the
-    # outcome is kept, and whoever claims it next finds its occurrence settled and moves on.
+    """On to the first occurrence that is due after ``until``, or ``over``; None is the very next.
+
+    Where the kind vanished during the run, or cannot say, the event stays where it is: the outcome
+    is kept, and whoever claims it next finds its occurrence settled and moves on.
+    """
     stuck = concluded._replace(due=claim.occurrence)
+    was_settled = claim.settled == claim.occurrence
     try:
         schedule = load_schedule(claim.schedule, kinds)
         if schedule is None:
             return stuck
-        following = schedule.next_after(from_micros(max(claim.occurrence, covered)))
-        due = None if following is None else to_micros(following)
+        offset = schedule.offset(claim.event_id) // MICROSECOND
+        last = claim.occurrence if until is None or was_settled else until - offset
+        covers, following = _stride(schedule, claim.occurrence, last)
+        nominal = None if following is None else to_micros(following)
     except BaseException as error:
         reason = f"the schedule cannot say when it is due next: {summarise(error)}"
         return stuck._replace(state=State.QUARANTINED, reason=reason)
-    return over if due is None else concluded._replace(due=due, occurrence=due)
+    covers -= was_settled  # the run that settled it has stood for it
+    if nominal is None:
+        return over._replace(covers=covers)
+    return concluded._replace(due=nominal + offset, occurrence=nominal, covers=covers)
+
+
+def _stride(schedule: Schedule, occurrence: int, until: int) -> tuple[int, datetime | None]:
+    """How many occurrences there are from ``occurrence`` up to ``until``, that one included, and
+    the first one after them; beyond COUNT_MISSED they are not counted.
+    """
+    last = from_micros(max(occurrence, until))
+    covers, following = 1, schedule.next_after(from_micros(occurrence))
+    while following is not None and following <= last:
+        if covers == COUNT_MISSED:
+            following = schedule.next_after(last)
+            break
+        covers += 1
+        following = schedule.next_after(following)
+    if following is not None and following <= last:
+        raise ScheduleError(f"{schedule} does not get past {last}.", value=schedule)
+    return covers, following

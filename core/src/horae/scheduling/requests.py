@@ -89,8 +89,13 @@ class Planner:
             created=moment.micros,
             recurs=times.recurs,
             offset=times.offset,
-            **(_stored(options, moment) if options else {}),
+            **({"absent": self._absent(name)} | (_stored(options, moment) if options else {})),
         )
+
+    def _absent(self, event_type: str) -> str | int | None:
+        """What its type says now, if it is loaded; else it is asked when it is back."""
+        entry = self._registry.snapshot.types.get(event_type)
+        return None if entry is None else dump_absent(entry.policy.absent)
 
     def _payload(
         self,
@@ -161,7 +166,7 @@ def _stored(options: EventOptions, moment: Moment) -> dict[str, Any]:
         stored["resources"] = _resources(stored["resources"])
     if stored.get("missed") is not None:
         stored["missed"] = dump_missed(Missed.of(stored["missed"]))
-    absent = stored.get("absent")
+    absent = stored.pop("absent", None)
     if absent is not None:
         check_absent(None, None, absent)
         stored["absent"] = dump_absent(absent)

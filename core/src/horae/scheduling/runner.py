@@ -6,6 +6,8 @@ becomes an outcome; nothing it raises gets past this file, and nothing of it is 
 
 import contextvars
 import inspect
+import sys
+import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import TracebackType
@@ -17,7 +19,8 @@ from horae.clock import Clock, from_micros
 from horae.errors import describe, storable, summarise
 from horae.payloads import dump_result
 from horae.registry import Entry, Observer, Registry, hook_failed
-from horae.scheduling.recurrence import Result
+from horae.scheduling.misfires import left_out
+from horae.scheduling.recurrence import Result, load_schedule
 from horae.stores.base import Claim, Lane, NewEvent
 from horae_hookspecs import (
     CancelEvent,
@@ -62,6 +65,7 @@ class RunnerWork:
         "lane",
         "row",
         "started",
+        "thread",
     )
 
     def __init__(
@@ -75,6 +79,7 @@ class RunnerWork:
         self.entry = entry
         self.started = 0
         self.deadline: int | None = None
+        self.thread: int | None = None
         self.cancelled = False
 
     @property
@@ -104,6 +109,7 @@ class RunnerWork:
 
     def run(self) -> bool:
         """Carry the run out in the calling thread; see ``Work.run`` for the answer."""
+        self.thread = threading.get_ident()
         # In a context of its own: what the job sets there goes with it.
         return contextvars.copy_context().run(self._run)
 
@@ -118,6 +124,15 @@ class RunnerWork:
         with _Attempt(self) as attempt:
             if attempt.ready():
                 attempt.value = await attempt.perform()
+
+    def place(self) -> str | None:
+        """Where the run's thread is at this moment: file, line and function of its innermost
+        frame. None for a run that has no thread to itself.
+        """
+        frame = None if self.thread is None else sys._current_frames().get(self.thread)
+        if frame is None:
+            return None
+        return storable(f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}")
 
     def result(self, outcome: Outcome, **details: Any) -> Result:
         """A result of this run, finished now."""
@@ -176,7 +191,26 @@ class _Attempt:
         if row.interruptions and policy.interrupted == "fail":
             reason = "not repeated after an interruption: its type says interrupted='fail'"
             return self.work.result(Outcome.SKIPPED, reason=reason, error=reason)
-        return None
+        return self._missed()
+
+    def _missed(self) -> Result | None:
+        work = self.work
+        row, entry, kinds = work.row, work.entry, work.desk.registry.snapshot.kinds
+        try:
+            missed = left_out(
+                row,
+                work.started,
+                entry.policy,
+                entry.absence,
+                lambda: load_schedule(row.schedule, kinds),
+            )
+        except BaseException:
+            return None  # the settlement asks the same schedule, and sets the event aside for it
+        if missed is None:
+            return None
+        return work.result(
+            missed.outcome, left_out=missed.until, reason=missed.reason, error=missed.reason
+        )
 
     def _forbidden(self) -> Result | None:
         answers = self.work.desk.registry.ask("horae_authorize", run=self.work)
@@ -199,6 +233,7 @@ class _Attempt:
             return self.work.result(
                 Outcome.FAILED,
                 error=describe(error),
+                cause=Cause.ERROR,
                 reason=f"its arguments do not fit schema version {entry.job.version} of the type: "
                 + summarise(error),
                 quarantine=True,
@@ -223,7 +258,7 @@ class _Attempt:
         try:
             result = _classify(self.work, error, self.value)
         except BaseException as broken:  # what the job gave or raised breaks when it is looked at
-            return self.work.result(Outcome.FAILED, error=describe(broken))
+            return self.work.result(Outcome.FAILED, error=describe(broken), cause=Cause.ERROR)
         if error is None:
             result.follow_ups = self.context.follow_ups
         return result
@@ -233,7 +268,8 @@ def _classify(work: RunnerWork, error: BaseException | None, value: Any) -> Resu
     if error is None:
         if inspect.iscoroutine(value):
             value.close()
-            return work.result(Outcome.FAILED, error="run() gave a coroutine: write async def run")
+            told = "run() gave a coroutine: write async def run"
+            return work.result(Outcome.FAILED, error=told, cause=Cause.ERROR)
         text, problem = dump_result(value)
         return work.result(Outcome.SUCCEEDED, result=text, result_error=problem)
     if isinstance(error, RetryLater):
@@ -242,7 +278,13 @@ def _classify(work: RunnerWork, error: BaseException | None, value: Any) -> Resu
         )
     if isinstance(error, CancelEvent):
         return work.result(Outcome.CANCELLED, reason=storable(error))
-    return work.result(Outcome.FAILED, error=describe(error))
+    retry = work.entry.policy.retry
+    return work.result(
+        Outcome.FAILED,
+        error=describe(error),
+        cause=Cause.ERROR,
+        retryable=isinstance(error, retry.on) and not isinstance(error, retry.never),
+    )
 
 
 class _Context:

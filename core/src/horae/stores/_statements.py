@@ -90,7 +90,7 @@ FROM json_each(?) AS claimed CROSS JOIN horae_event ON horae_event.id = claimed.
 
 # Who still runs under the claim that a settlement names; nobody can change it before the updates.
 HELD: Final = """
-SELECT id, claim FROM horae_event
+SELECT id, claim, cancel_requested FROM horae_event
 WHERE state = 'running' AND id IN (SELECT value FROM json_each(?))
 """
 
@@ -114,10 +114,13 @@ SET started = ?, finished = ?, outcome = ?, will_retry = ?, result = ?, result_e
 WHERE event = ? AND claim = ?
 """
 
-RESCUE_RUNS: Final = """
-UPDATE horae_run SET finished = ?, outcome = 'interrupted', will_retry = 1, error = ?
-WHERE outcome IS NULL AND (event, claim) IN
-      (SELECT id, claim FROM horae_event WHERE state = 'running' AND host = ?)
+RESCUE_RUNS: Final = f"""
+UPDATE horae_run
+SET finished = ?, outcome = 'interrupted', error = ?, cause = ?, will_retry = lost.again
+FROM (SELECT id, claim AS held,
+             NOT cancel_requested AND interruptions + 1 < {MAX_INTERRUPTIONS} AS again
+      FROM horae_event WHERE state = 'running' AND host = ?) AS lost
+WHERE event = lost.id AND claim = lost.held AND outcome IS NULL
 """
 
 # Rides horae_event_running.
@@ -142,6 +145,12 @@ WHERE state = 'running' AND host = :host
 LAST_RUN: Final = f"""
 SELECT {_rows.RUN_COLUMNS} FROM horae_run r JOIN horae_lane l ON l.id = r.lane
 WHERE r.event = ? ORDER BY r.claim DESC LIMIT 1
+"""
+
+# Rides horae_run_claim where an event is named, else walks all runs.
+CAUSES: Final = """
+SELECT r.cause, count(*) FROM horae_run r JOIN horae_lane l ON l.id = r.lane
+WHERE r.cause IS NOT NULL AND {where} GROUP BY r.cause
 """
 
 # -- what is pending

@@ -45,9 +45,9 @@ class NewEvent:
 
     ``recurs`` is False where nothing follows the first occurrence: such an event is concluded
     without a look at its schedule. ``due`` is the first occurrence, and what ``offset`` gives for
-    the new event's id is added to it. ``resources`` and ``missed`` are JSON; ``absent`` is None
-    to hold, "skip", or microseconds. Events stored since ``unique_since`` count for the key even
-    when they are over.
+    the new event's id is added to it. ``resources`` and ``missed`` are JSON, ``absent`` is
+    "hold", "skip" or microseconds; where ``missed`` or ``absent`` is None, the type is asked when
+    it matters. Events stored since ``unique_since`` count for the key even when they are over.
     """
 
     event_type: str
@@ -302,6 +302,9 @@ class Store(Protocol):
     def last_run(self, event_id: int) -> Run | None:
         """The run of the event's highest claim."""
 
+    def causes(self, filters: Mapping[str, Any]) -> dict[Cause, int]:
+        """How many runs did not succeed, by cause; the filters are those of ``runs``."""
+
     def cancel(self, event_id: int, reason: str, now: int) -> bool:
         """End a pending or quarantined event; ask a running one to end, with nothing after it."""
 
@@ -339,7 +342,7 @@ class Store(Protocol):
 
         A settlement counts only while its event still runs under that very claim. An event whose
         cancellation was asked for meanwhile ends as cancelled instead of waiting again or being
-        set aside.
+        set aside, and its run will not be tried again.
         """
 
     def cancellations(self, host_id: str) -> set[int]:
@@ -359,12 +362,13 @@ class Store(Protocol):
     def hosts(self) -> list[HostRecord]:
         """The hosts on record."""
 
-    def rescue(self, host_id: str, reason: str, now: int) -> int:
+    def rescue(self, host_id: str, reason: str, now: int, cause: Cause = Cause.HOST_LOST) -> int:
         """Take a lost host off the record and free what it had claimed; the number of runs.
 
-        Each run is recorded as interrupted with ``reason``. No attempt is burned. The event is due
-        as before; after the second interruption in a row, ``last_chance`` later than ``now``; at
-        the third it is quarantined.
+        Each run is recorded as interrupted with ``reason`` and ``cause``, and as one that will be
+        tried again unless its event ends with it. No attempt is burned. The event is due as
+        before; after the second interruption in a row, ``last_chance`` later than ``now``; at the
+        third it is quarantined.
         """
 
     # -- catalogue and plugins

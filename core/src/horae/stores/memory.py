@@ -29,7 +29,7 @@ from horae.stores.base import (
     Settlement,
     last_chance,
 )
-from horae_hookspecs import Outcome, Page, Run, ScheduledEvent, State
+from horae_hookspecs import Cause, Outcome, Page, Run, ScheduledEvent, State
 
 
 @attrs.define
@@ -156,6 +156,11 @@ class MemoryStore:
         with self._lock:
             event = self._data.events.get(event_id)
             return None if event is None else self._data.runs.get((event_id, event.claim))
+
+    def causes(self, filters: Mapping[str, Any]) -> dict[Cause, int]:
+        """A count."""
+        runs = self.runs(filters, 2**63, 0)
+        return dict(Counter(run.cause for run in runs if run.cause is not None))
 
     def cancel(self, event_id: int, reason: str, now: int) -> bool:
         """By state."""
@@ -321,7 +326,7 @@ class MemoryStore:
             started=from_micros(one.started),
             finished=from_micros(one.finished),
             outcome=one.outcome,
-            will_retry=one.will_retry,
+            will_retry=one.will_retry and not cancelled,
             result=None if one.result is None else json.loads(one.result),
             result_error=one.result_error,
             error=one.error,
@@ -365,25 +370,26 @@ class MemoryStore:
         with self._lock:
             return list(self._data.hosts.values())
 
-    def rescue(self, host_id: str, reason: str, now: int) -> int:
+    def rescue(self, host_id: str, reason: str, now: int, cause: Cause = Cause.HOST_LOST) -> int:
         """Every event that the host had in hand."""
         with self._lock:
             self._data.hosts.pop(host_id, None)
             lost = [e for e in self._data.events.values() if e.host == host_id]
             for event in lost:
-                self._free(event, reason, now)
+                self._free(event, reason, now, cause)
             return len(lost)
 
-    def _free(self, event: _Event, reason: str, now: int) -> None:
+    def _free(self, event: _Event, reason: str, now: int, cause: Cause) -> None:
         key = (event.id, event.claim)
+        event.interruptions += 1
         self._data.runs[key] = attrs.evolve(
             self._data.runs[key],
             finished=from_micros(now),
             outcome=Outcome.INTERRUPTED,
-            will_retry=True,
+            will_retry=not event.cancel_requested and event.interruptions < MAX_INTERRUPTIONS,
             error=reason,
+            cause=cause,
         )
-        event.interruptions += 1
         event.last_outcome, event.host = Outcome.INTERRUPTED, None
         if event.cancel_requested:
             event.state, event.due, event.cancel_requested = State.CANCELLED, None, False

@@ -32,7 +32,7 @@ from horae.stores.base import (
     Provider,
     Settlement,
 )
-from horae_hookspecs import Page, Run, ScheduledEvent, State
+from horae_hookspecs import Cause, Page, Run, ScheduledEvent, State
 
 
 class SqliteStore:
@@ -227,6 +227,13 @@ class SqliteStore:
             row = reader.execute(sql.LAST_RUN, (event_id,)).fetchone()
         return None if row is None else _rows.run(row)
 
+    def causes(self, filters: Mapping[str, Any]) -> dict[Cause, int]:
+        """One walk over the runs that match."""
+        where, parameters = _rows.conditions(filters, _rows.RUN_FILTERS, "?")
+        with self._read() as reader:
+            rows = reader.execute(sql.CAUSES.format(where=where), parameters).fetchall()
+        return {Cause(row[0]): row[1] for row in rows}
+
     def cancel(self, event_id: int, reason: str, now: int) -> bool:
         """Two statements, of which at most one finds the event in its state."""
         with self.transaction(), self._write() as writer:
@@ -332,8 +339,12 @@ class SqliteStore:
         """One look at who still holds its claim, then two updates by key for each of those."""
         with self.transaction(), self._write() as writer:
             ids = json.dumps([one.event_id for one in settlements])
-            held = set(writer.execute(sql.HELD, (ids,)).fetchall())
-            valid = [one for one in settlements if one[:2] in held]
+            held = {row[:2]: row[2] for row in writer.execute(sql.HELD, (ids,))}
+            valid = [
+                one._replace(will_retry=False) if held[one[:2]] else one
+                for one in settlements
+                if one[:2] in held
+            ]
             writer.executemany(sql.SETTLE_EVENT, map(_event_end, valid))
             writer.executemany(sql.SETTLE_RUN, map(_run_end, valid))
             for one in valid:
@@ -341,7 +352,7 @@ class SqliteStore:
                     self._heads.lower(one.lane, one.priority, one.due)
                 if one.follow_ups:
                     self.add(one.follow_ups)
-        return {one[:2] for one in settlements} - held
+        return {one[:2] for one in settlements} - held.keys()
 
     def cancellations(self, host_id: str) -> set[int]:
         """Rides horae_event_running."""
@@ -394,10 +405,10 @@ class SqliteStore:
             ).fetchall()
         return [_rows.host(row) for row in rows]
 
-    def rescue(self, host_id: str, reason: str, now: int) -> int:
+    def rescue(self, host_id: str, reason: str, now: int, cause: Cause = Cause.HOST_LOST) -> int:
         """Runs first: they are found by the claims that their events still hold."""
         with self.transaction(), self._write() as writer:
-            writer.execute(sql.RESCUE_RUNS, (now, reason, host_id))
+            writer.execute(sql.RESCUE_RUNS, (now, reason, cause, host_id))
             rescued = writer.execute(
                 sql.RESCUE_EVENTS, {"reason": reason, "host": host_id, "now": now}
             ).rowcount

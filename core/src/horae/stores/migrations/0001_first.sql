@@ -40,7 +40,7 @@ CREATE TABLE horae_event (
     resources        TEXT,                       -- of a multi-resource event, a JSON list
     resource_outcomes TEXT,                      -- what became of them in this occurrence so far
     missed           TEXT,                       -- NULL where the type's policy holds
-    absent,                                      -- NULL to hold, 'skip', or microseconds
+    absent,                                      -- 'hold', 'skip' or microseconds; NULL like missed
     created          INTEGER NOT NULL,
     ended            INTEGER,                    -- when it was over
     last_outcome     TEXT,
