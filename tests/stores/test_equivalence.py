@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from hypothesis.stateful import (
     rule,
 )
 
-from horae.stores.base import OVER, Claim, Settlement, Store
+from horae.clock import to_micros
+from horae.stores.base import OVER, Claim, Provider, Settlement, Store
 from horae.stores.factory import create_store
-from horae_hookspecs import State
+from horae_hookspecs import Concurrency, State
 from stores.samples import (
     HOST,
     NOW,
@@ -29,14 +30,32 @@ from stores.samples import (
     again,
     an_event,
     claim,
-    providers,
     rolled_back,
     settled,
 )
 
-ids = st.integers(1, 12)
+ids = st.integers(1, 20)
 moments = st.integers(NOW - 3 * SECOND, NOW + 3 * SECOND)
 types = st.sampled_from(["tide.mark", "moon.rise", "sun.set"])
+policies = st.sampled_from(
+    [
+        {"exclusive": True},
+        {"exclusive": True},
+        {"exclusive": True, "concurrency": Concurrency(2, per="origin", each=1)},
+        {"concurrency": Concurrency(per="resource", each=2)},
+        {},
+    ]
+)
+"""Of a type when it is claimed from: an upgrade may change it at any time."""
+
+
+def gated(store: Store, loaded: dict[str, dict[str, Any]]) -> dict[int, Provider]:
+    """The lanes of these types, each with its policy."""
+    return {
+        lane.id: Provider("tides", "1.0", 1, event_type=lane.event_type, **loaded[lane.event_type])
+        for lane in store.lanes()
+        if lane.event_type in loaded
+    }
 
 
 class Histories(RuleBasedStateMachine):
@@ -68,10 +87,17 @@ class Histories(RuleBasedStateMachine):
         priority=st.integers(0, 3),
         key=st.sampled_from([None, None, "k", "l"]),
         origin=st.sampled_from([None, "bot"]),
+        resource=st.sampled_from([None, "pier", "quay"]),
     )
     def add(self, event_type: str, **details: Any) -> None:
         """Store an event."""
         self.both(lambda store: store.add([an_event(event_type, **details)]))
+
+    @rule(crowd=st.lists(types, min_size=4, max_size=8), priority=st.integers(0, 3))
+    def crowd(self, crowd: list[str], priority: int) -> None:
+        """Several that are due at once, and want the same resource."""
+        events = [an_event(one, due=self.now, priority=priority, resource="pier") for one in crowd]
+        self.both(lambda store: store.add(events))
 
     @rule(seconds=st.integers(0, 2))
     def let_time_pass(self, seconds: int) -> None:
@@ -81,17 +107,16 @@ class Histories(RuleBasedStateMachine):
     @rule(
         target=claims,
         limit=st.sampled_from([1, 1000]),
-        loaded=st.sets(types, min_size=1),
+        loaded=st.dictionaries(types, policies, min_size=1),
     )
-    def claim(self, limit: int, loaded: set[str]) -> Any:
+    def claim(self, limit: int, loaded: dict[str, Any]) -> Any:
         """Claim what is due."""
-        return self.take(limit, loaded)
+        return multiple(*self.take(limit, loaded))
 
-    def take(self, limit: int, loaded: set[str]) -> Any:
+    def take(self, limit: int, loaded: dict[str, Any]) -> Sequence[Claim]:
         """Claim from both, and see that claim numbers grow."""
         sqlite, memory = (
-            store.claim(HOST, providers(store, list(loaded)), self.now, limit)
-            for store in self.stores
+            store.claim(HOST, gated(store, loaded), self.now, limit) for store in self.stores
         )
         assert sqlite is not None
         assert memory is not None
@@ -106,19 +131,28 @@ class Histories(RuleBasedStateMachine):
         for one in sqlite.claims:
             assert one.claim > self.highest.get(one.event_id, 0)
             self.highest[one.event_id] = one.claim
-        return multiple(*sqlite.claims)
+        return sqlite.claims
 
     @rule(one=consumes(claims), state=st.sampled_from([*OVER, State.QUARANTINED]))
     def settle(self, one: Claim, state: State) -> None:
         """End an event, for now or for good; the claim may be long lost."""
         due = self.now if state is State.QUARANTINED else None
-        follow_ups = [an_event("sun.set", due=self.now, key="k")]
+        follow_ups = [an_event("sun.set", due=self.now, key="k", resource="pier")]
         self.settle_both(settled(one, state, due=due, follow_ups=follow_ups))
 
-    @rule(one=claims, wait=st.integers(0, 2))
-    def fail(self, one: Claim, wait: int) -> None:
+    @rule(one=claims, wait=st.integers(0, 2), keeps_hold=st.booleans())
+    def fail(self, one: Claim, wait: int, keeps_hold: bool) -> None:
         """End a run whose event waits for another try; may come twice."""
-        self.settle_both(again(one, self.now + wait * SECOND))
+        self.settle_both(again(one, self.now + wait * SECOND, keeps_hold=keeps_hold))
+
+    @rule(one=claims)
+    def release(self, one: Claim) -> None:
+        """A run that was given up comes to its end; perhaps it was not given up."""
+        current = self.highest[one.event_id] == one.claim
+        event = self.stores[1].get(one.event_id)
+        assert event is not None
+        if not (current and event.state is State.RUNNING):
+            self.both(lambda store: store.release(one.event_id, one.claim))
 
     def settle_both(self, settlement: Settlement) -> None:
         """Settle; only what still runs under the very claim is not fenced."""
@@ -148,7 +182,23 @@ class Histories(RuleBasedStateMachine):
         """Everything that runs is interrupted, and a host that takes the same place claims it."""
         self.both(lambda store: store.rescue(HOST, "gone", self.now))
         self.both(lambda store: store.join(a_host()))
-        return self.take(1000, {"tide.mark", "moon.rise", "sun.set"})
+        return multiple(*self.take(1000, {"tide.mark": {}, "moon.rise": {}, "sun.set": {}}))
+
+    @rule(loaded=st.dictionaries(types, policies, min_size=1), limit=st.sampled_from([1, 1000]))
+    def let_everybody_come_to_an_end(self, loaded: dict[str, Any], limit: int) -> None:
+        """Whatever happened before: when nobody is inside any more, all that is due of the loaded
+        types is claimed, one after the other.
+        """
+        self.both(lambda store: store.rescue(HOST, "gone", self.now))
+        self.both(lambda store: store.join(a_host()))
+        for _ in range(100):
+            claims = self.take(limit, loaded)
+            self.both(lambda store: store.settle([settled(one) for one in claims]))  # noqa: B023
+            if not claims:
+                break
+        for event in self.stores[0].events({"state": "pending", "paused": False}, 1000, 0):
+            late = event.due is not None and to_micros(event.due) <= self.now
+            assert not (late and event.event_type in loaded), event
 
     @rule(event_type=types)
     def fail_a_transaction(self, event_type: str) -> None:
@@ -178,6 +228,6 @@ class Histories(RuleBasedStateMachine):
 
 
 Histories.TestCase.settings = settings(
-    max_examples=30, stateful_step_count=30, deadline=None, database=None
+    max_examples=40, stateful_step_count=40, deadline=None, database=None
 )
 TestHistories = Histories.TestCase

@@ -517,4 +517,11 @@ class Engine:
 
 def _provider(entry: Entry) -> Provider:
     code, policy = entry.generation, entry.policy
-    return Provider(code.plugin, code.version, code.number, policy.exclusive, policy.concurrency)
+    return Provider(
+        code.plugin,
+        code.version,
+        code.number,
+        policy.exclusive,
+        policy.concurrency,
+        entry.event_type,
+    )

@@ -34,7 +34,8 @@ WHERE key = ? AND ifnull(origin, '') = ? AND state IN ('pending', 'running', 'qu
 
 CANCEL_WAITING: Final = """
 UPDATE horae_event
-SET state = 'cancelled', due = NULL, reason = ?, last_outcome = ifnull(last_outcome, 'cancelled')
+SET state = 'cancelled', due = NULL, blocked = NULL, reason = ?,
+    last_outcome = ifnull(last_outcome, 'cancelled')
 WHERE id = ? AND state IN ('pending', 'quarantined')
 """
 
@@ -42,14 +43,16 @@ CANCEL_RUNNING: Final = """
 UPDATE horae_event SET cancel_requested = 1, reason = ? WHERE id = ? AND state = 'running'
 """
 
+# Whoever comes back from a pause tries the gate anew: the place in front of it was not kept.
 PAUSE: Final = """
-UPDATE horae_event SET paused = ? WHERE id = ? AND state IN ('pending', 'running', 'quarantined')
+UPDATE horae_event SET paused = ?, blocked = NULL
+WHERE id = ? AND state IN ('pending', 'running', 'quarantined')
 """
 
 RUN_NOW: Final = """
 UPDATE horae_event
 SET state = 'pending', due = :now, occurrence = min(occurrence, :now), paused = 0,
-    interruptions = 0, reason = NULL
+    blocked = NULL, interruptions = 0, reason = NULL
 WHERE id = :event AND state IN ('pending', 'quarantined')
 """
 
@@ -65,11 +68,14 @@ ORDER BY due LIMIT 1
 # Rides horae_event_ready, range scan within one lane and priority. Scanning all of a lane in the
 # order (priority, due) instead would walk every far-future row of the higher priorities.
 PICK: Final = """
-SELECT due, id FROM horae_event
+SELECT priority, due, id, lane FROM horae_event
 WHERE state = 'pending' AND paused = 0 AND blocked IS NULL
       AND lane = ? AND priority = ? AND due <= ?
 ORDER BY due LIMIT ?
 """
+
+# The same for a lane that has gates, with what names them: the index does not cover these.
+PICK_GATED: Final = PICK.replace("lane FROM", "lane, resource, origin FROM")
 
 TAKE: Final = """
 UPDATE horae_event SET state = 'running', claim = claim + 1, host = ?
@@ -89,8 +95,11 @@ FROM json_each(?) AS claimed CROSS JOIN horae_event ON horae_event.id = claimed.
 """
 
 # Who still runs under the claim that a settlement names; nobody can change it before the updates.
+# And who of them is inside a gate: horae_hold_event answers.
 HELD: Final = """
-SELECT id, claim, cancel_requested FROM horae_event
+SELECT id, claim, cancel_requested,
+       EXISTS (SELECT 1 FROM horae_hold WHERE event = horae_event.id)
+FROM horae_event
 WHERE state = 'running' AND id IN (SELECT value FROM json_each(?))
 """
 
@@ -153,17 +162,62 @@ SELECT r.cause, count(*) FROM horae_run r JOIN horae_lane l ON l.id = r.lane
 WHERE r.cause IS NOT NULL AND {where} GROUP BY r.cause
 """
 
+# -- gates
+
+# Rides the primary key of horae_hold. Who was only let go from a gate is not inside.
+INSIDE: Final = "SELECT count(*) FROM horae_hold WHERE gate = ? AND claim > 0"
+
+ENTER: Final = "INSERT OR IGNORE INTO horae_hold (gate, event, claim, host) VALUES (?, ?, ?, ?)"
+
+BLOCK: Final = "UPDATE horae_event SET blocked = ? WHERE id = ?"
+
+# Both ride horae_hold_event.
+LEAVE: Final = "DELETE FROM horae_hold WHERE event = ? AND claim IN (?, 0) RETURNING gate"
+
+GIVE_WAY: Final = """
+DELETE FROM horae_hold
+WHERE claim = 0 AND event IN (SELECT value FROM json_each(?)) RETURNING gate
+"""
+
+# A walk over horae_hold, which has no more rows than there are runs, and few besides.
+LEAVE_HOST: Final = """
+DELETE FROM horae_hold
+WHERE host = :host OR (claim = 0 AND event IN
+      (SELECT id FROM horae_event WHERE state = 'running' AND host = :host))
+RETURNING gate
+"""
+
+# Rides horae_event_blocked: from lane to lane by seeks, then the first event of each. One of every
+# lane, since nobody knows which of them a host can run.
+NEXT_AT_GATES: Final = """
+WITH RECURSIVE queue (gate, lane) AS (
+    SELECT value, (SELECT min(lane) FROM horae_event WHERE blocked = value AND paused = 0)
+    FROM json_each(?)
+    UNION ALL
+    SELECT gate, (SELECT min(lane) FROM horae_event
+                  WHERE blocked = gate AND paused = 0 AND lane > queue.lane)
+    FROM queue WHERE lane IS NOT NULL
+)
+SELECT gate, e.id, e.lane, e.priority, e.due FROM queue CROSS JOIN horae_event e ON e.id =
+    (SELECT id FROM horae_event WHERE blocked = gate AND paused = 0 AND lane = queue.lane
+     ORDER BY priority, due LIMIT 1)
+"""
+
 # -- what is pending
 
-# Rides horae_event_ready, so finished events cost nothing; the second half is for paused ones.
+# Rides horae_event_ready, so finished events cost nothing; the others have indexes of their own.
 BACKLOG: Final = """
-SELECT lane, sum(pending), sum(overdue), min(oldest) FROM (
-    SELECT lane, count(*) AS pending, sum(due <= :now) AS overdue, min(due) AS oldest
+SELECT lane, sum(pending), sum(overdue), min(oldest), sum(blocked) FROM (
+    SELECT lane, count(*) AS pending, sum(due <= :now) AS overdue, min(due) AS oldest, 0 AS blocked
     FROM horae_event WHERE state = 'pending' AND paused = 0 AND blocked IS NULL GROUP BY lane
     UNION ALL
-    SELECT lane, count(*), sum(due <= :now), min(due)
+    SELECT lane, count(*), sum(due <= :now), min(due), 0
     FROM horae_event INDEXED BY horae_event_paused
     WHERE state = 'pending' AND paused > 0 GROUP BY lane
+    UNION ALL
+    SELECT lane, count(*), sum(due <= :now), min(due), count(*)
+    FROM horae_event INDEXED BY horae_event_blocked
+    WHERE blocked IS NOT NULL AND paused = 0 GROUP BY lane
 ) GROUP BY lane
 """
 

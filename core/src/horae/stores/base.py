@@ -96,13 +96,43 @@ class Lane:
 
 @attrs.frozen
 class Provider:
-    """Whose code will run a lane's events, recorded with each run; and how many there may be."""
+    """Whose code will run a lane's events, recorded with each run; and how many there may be.
+
+    ``event_type`` is what the type is called now, whatever its older events were stored under.
+    """
 
     plugin: str
     version: str | None
     generation: int
     exclusive: bool = False
     concurrency: Concurrency = attrs.field(factory=Concurrency)
+    event_type: str = ""
+
+    @property
+    def gated(self) -> bool:
+        """Whether any of its events has to pass a gate."""
+        limits = self.concurrency
+        return self.exclusive or limits.limit is not None or limits.per is not None
+
+    @property
+    def own_gate(self) -> str:
+        """The gate that all runs of a type with a ``limit`` pass."""
+        return f"limit:{self.event_type}"
+
+    def gates(self, resource: str | None, origin: str | None) -> list[tuple[str, int]]:
+        """The gates that an event of this resource and origin passes to run, and the room in each.
+
+        The gate of an exclusive resource is the same for all exclusive types.
+        """
+        gates, limits = [], self.concurrency
+        if limits.limit is not None:
+            gates.append((self.own_gate, limits.limit))
+        if self.exclusive and resource is not None:
+            gates.append((f"resource:{resource}", 1))
+        value = resource if limits.per == "resource" else origin
+        if limits.per is not None and value is not None:
+            gates.append((f"{self.event_type}:{limits.per}:{value}", limits.each))
+        return gates
 
 
 class Claim(NamedTuple):
@@ -142,7 +172,11 @@ class Claim(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """How a claim ended, and how its event stands from then on; its first two fields name it."""
+    """How a claim ended, and how its event stands from then on; its first two fields name it.
+
+    ``keeps_hold`` says that the run was given up while its code goes on: whatever gates it had
+    passed stay occupied until ``release`` is told that it ended, or its host is lost.
+    """
 
     event_id: int
     claim: int
@@ -168,6 +202,7 @@ class Settlement(NamedTuple):
     cause: Cause | None = None
     resources: str | None = None
     resource_outcomes: str | None = None
+    keeps_hold: bool = False
 
 
 @attrs.frozen
@@ -217,12 +252,13 @@ class CatalogueEntry:
 
 @attrs.frozen
 class Backlog:
-    """The pending events of one lane."""
+    """The pending events of one lane; ``blocked`` are those that a full gate holds back."""
 
     lane: Lane
     pending: int
     overdue: int
     oldest_due: int
+    blocked: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -335,6 +371,16 @@ class Store(Protocol):
 
         Each gets a new claim number, higher than any it had, and a run row. None when the host is
         not on record any more: it was declared dead and must join again under a new id.
+
+        When more are due than can be taken, every tenth pick goes to the longest overdue of
+        whatever priority. So an event with n longer overdue ones before it is taken within
+        10 * (n + 1) picks, however many of a higher priority there are and still come.
+
+        Where a lane's Provider names gates, an event is only taken while there is room in all of
+        them, counted over the runs of all hosts. One that meets a full gate is ``blocked`` by it:
+        it is looked at again when somebody leaves that gate, and costs no claim anything until
+        then. Nobody is blocked by a type's ``limit``: a lane without room is left alone, and
+        counts for ``next_due`` again once there is some.
         """
 
     def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
@@ -342,8 +388,12 @@ class Store(Protocol):
 
         A settlement counts only while its event still runs under that very claim. An event whose
         cancellation was asked for meanwhile ends as cancelled instead of waiting again or being
-        set aside, and its run will not be tried again.
+        set aside, and its run will not be tried again. The gates that the run had passed are left,
+        unless it ``keeps_hold``.
         """
+
+    def release(self, event_id: int, claim: int) -> None:
+        """Leave the gates that a run still occupied after its settlement; harmless when none."""
 
     def cancellations(self, host_id: str) -> set[int]:
         """Events running on this host whose cancellation was asked for."""
@@ -366,9 +416,9 @@ class Store(Protocol):
         """Take a lost host off the record and free what it had claimed; the number of runs.
 
         Each run is recorded as interrupted with ``reason`` and ``cause``, and as one that will be
-        tried again unless its event ends with it. No attempt is burned. The event is due as
-        before; after the second interruption in a row, ``last_chance`` later than ``now``; at the
-        third it is quarantined.
+        tried again unless its event ends with it; and every gate is left that the host's runs
+        occupied. No attempt is burned. The event is due as before; after the second interruption
+        in a row, ``last_chance`` later than ``now``; at the third it is quarantined.
         """
 
     # -- catalogue and plugins

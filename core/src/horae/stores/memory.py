@@ -13,6 +13,7 @@ import attrs
 from horae.clock import from_micros
 from horae.errors import KeyTaken
 from horae.stores import _rows
+from horae.stores._memory_gates import MemoryGates
 from horae.stores.base import (
     MAX_INTERRUPTIONS,
     OVER,
@@ -43,6 +44,7 @@ class _Event:
     occurrence: int | None
     state: State = State.PENDING
     paused: bool = False
+    blocked: str | None = None
     settled: int | None = None
     covered: int | None = None
     claim: int = 0
@@ -65,6 +67,7 @@ class _Data:
     hosts: dict[str, HostRecord] = attrs.field(factory=dict)
     catalogue: dict[str, CatalogueEntry] = attrs.field(factory=dict)
     plugins: dict[tuple[str, str], PluginRow] = attrs.field(factory=dict)
+    holds: dict[tuple[str, int, int], str | None] = attrs.field(factory=dict)
 
 
 class MemoryStore:
@@ -77,6 +80,7 @@ class MemoryStore:
         self._data = _Data()
         self._listed: tuple[Lane, ...] = ()
         self._lock = threading.RLock()
+        self._gates = MemoryGates()
         self._depth = 0
 
     def open(self) -> None:
@@ -172,8 +176,9 @@ class MemoryStore:
             if event.state is State.RUNNING:
                 event.cancel_requested = True
             else:
-                event.state, event.due = State.CANCELLED, None
+                event.state, event.due, event.blocked = State.CANCELLED, None, None
                 event.last_outcome = event.last_outcome or Outcome.CANCELLED
+            self._gates.give_way(self._data, [event_id])
             return True
 
     def pause(self, event_id: int, paused: bool) -> bool:
@@ -182,7 +187,8 @@ class MemoryStore:
             event = self._data.events.get(event_id)
             if event is None or event.state in OVER:
                 return False
-            event.paused = paused
+            event.paused, event.blocked = paused, None
+            self._gates.give_way(self._data, [event_id])
             return True
 
     def run_now(self, event_id: int, now: int) -> bool:
@@ -193,7 +199,7 @@ class MemoryStore:
                 return False
             event.state, event.due, event.paused = State.PENDING, now, False
             event.occurrence = min(event.occurrence or now, now)
-            event.interruptions, event.reason = 0, None
+            event.interruptions, event.reason, event.blocked = 0, None, None
             return True
 
     def overview(self) -> dict[tuple[str, State], int]:
@@ -204,12 +210,14 @@ class MemoryStore:
     def backlog(self, now: int) -> list[Backlog]:
         """By lane."""
         pending: dict[Lane, list[int]] = {}
+        blocked: Counter[Lane] = Counter()
         with self._lock:
             for event in self._data.events.values():
                 if event.state is State.PENDING and event.due is not None:
                     pending.setdefault(event.lane, []).append(event.due)
+                    blocked[event.lane] += event.blocked is not None
         return [
-            Backlog(lane, len(due), sum(at <= now for at in due), min(due))
+            Backlog(lane, len(due), sum(at <= now for at in due), min(due), blocked[lane])
             for lane, due in pending.items()
         ]
 
@@ -230,21 +238,24 @@ class MemoryStore:
             host = self._data.hosts.get(host_id)
             if host is None:
                 return None
-            ready = [
-                (event.new.priority, event.due, event.id)
-                for event in self._data.events.values()
-                if event.state is State.PENDING
-                and not event.paused
-                and event.lane.id in lanes
-                and event.due is not None
-            ]
-            due = sorted(entry for entry in ready if entry[1] <= now)[: max(limit, 0)]
-            taken = {event_id for _, _, event_id in due}
-            claims = [
-                self._take(self._data.events[event_id], host, lanes, now) for _, _, event_id in due
-            ]
-            rest = [at for _, at, event_id in ready if event_id not in taken]
+            gates = self._gates.of(self._data, lanes)
+            ready = self._ready(gates.open_lanes()) if limit > 0 else []
+            ids = self._gates.pick(self._data, gates, ready, now, limit)
+            claims = [self._take(self._data.events[one], host, lanes, now) for one in ids]
+            claims.sort(key=lambda claim: (claim.priority, claim.due, claim.event_id))
+            self._gates.enter(self._data, gates, host_id, claims)
+            rest = [event.due for event in self._ready(gates.open_lanes()) if event.due is not None]
             return Claimed(claims, min(rest, default=None))
+
+    def _ready(self, lanes: Mapping[int, Provider]) -> list[_Event]:
+        return [
+            event
+            for event in self._data.events.values()
+            if event.state is State.PENDING
+            and not event.paused
+            and event.blocked is None
+            and event.lane.id in lanes
+        ]
 
     def _take(
         self, event: _Event, host: HostRecord, lanes: Mapping[int, Provider], now: int
@@ -300,15 +311,16 @@ class MemoryStore:
 
     def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
         """Only what still runs under the claim it names."""
-        fenced = set()
         with self._lock:
-            for one in settlements:
-                event = self._data.events.get(one.event_id)
-                if event and event.state is State.RUNNING and event.claim == one.claim:
-                    self._conclude(event, one)
-                else:
-                    fenced.add((one.event_id, one.claim))
-        return fenced
+            valid = [one for one in settlements if self._runs_under(one)]
+            for one in valid:
+                self._conclude(self._data.events[one.event_id], one)
+            self._gates.leave(self._data, valid)
+        return {one[:2] for one in settlements} - {one[:2] for one in valid}
+
+    def _runs_under(self, one: Settlement) -> bool:
+        event = self._data.events.get(one.event_id)
+        return bool(event and event.state is State.RUNNING and event.claim == one.claim)
 
     def _conclude(self, event: _Event, one: Settlement) -> None:
         cancelled = event.cancel_requested
@@ -335,6 +347,11 @@ class MemoryStore:
             resources=None if one.resources is None else json.loads(one.resources),
         )
         self.add(one.follow_ups)
+
+    def release(self, event_id: int, claim: int) -> None:
+        """By event and claim."""
+        with self._lock:
+            self._gates.release(self._data, event_id, claim)
 
     def cancellations(self, host_id: str) -> set[int]:
         """By flag."""
@@ -375,6 +392,7 @@ class MemoryStore:
         with self._lock:
             self._data.hosts.pop(host_id, None)
             lost = [e for e in self._data.events.values() if e.host == host_id]
+            self._gates.leave_host(self._data, host_id, lost)
             for event in lost:
                 self._free(event, reason, now, cause)
             return len(lost)
@@ -498,6 +516,7 @@ def _model(event: _Event) -> ScheduledEvent:
         reason=event.reason,
         user=event.new.user,
         resources=None if event.new.resources is None else tuple(json.loads(event.new.resources)),
+        blocked=event.blocked,
     )
 
 

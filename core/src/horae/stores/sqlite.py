@@ -17,7 +17,8 @@ from horae.errors import KeyTaken, StoreUnsupported
 from horae.settings import SqliteUrl
 from horae.stores import _rows, _sqlite_open
 from horae.stores import _statements as sql
-from horae.stores._heads import Heads, Pair
+from horae.stores._heads import Heads
+from horae.stores._sqlite_gates import SqliteGates
 from horae.stores.base import (
     PRIORITIES,
     Added,
@@ -57,6 +58,7 @@ class SqliteStore:
         self._lanes: tuple[Lane, ...] | None = None
         self._known_lanes: dict[tuple[str, int, str], int] = {}
         self._heads = Heads()
+        self._gates = SqliteGates(self._heads)
         self._seen_version = 0
 
     def open(self) -> None:
@@ -237,16 +239,20 @@ class SqliteStore:
     def cancel(self, event_id: int, reason: str, now: int) -> bool:
         """Two statements, of which at most one finds the event in its state."""
         with self.transaction(), self._write() as writer:
-            return bool(
+            cancelled = bool(
                 writer.execute(sql.CANCEL_WAITING, (reason, event_id)).rowcount
                 or writer.execute(sql.CANCEL_RUNNING, (reason, event_id)).rowcount
             )
+            self._gates.give_way(writer, [event_id])
+            return cancelled
 
     def pause(self, event_id: int, paused: bool) -> bool:
         """Moves the event out of, or back into, the ready index."""
-        with self._write() as writer:
+        with self.transaction(), self._write() as writer:
             self._heads.forget()
-            return bool(writer.execute(sql.PAUSE, (paused, event_id)).rowcount)
+            changed = bool(writer.execute(sql.PAUSE, (paused, event_id)).rowcount)
+            self._gates.give_way(writer, [event_id])
+            return changed
 
     def run_now(self, event_id: int, now: int) -> bool:
         """min() in SQL takes two values: an occurrence that is overdue stays what it is."""
@@ -264,7 +270,7 @@ class SqliteStore:
         lanes = {lane.id: lane for lane in self.lanes()}
         with self._read() as reader:
             rows = reader.execute(sql.BACKLOG, {"now": now}).fetchall()
-        return [Backlog(lanes[row[0]], row[1], row[2], row[3]) for row in rows]
+        return [Backlog(lanes[row[0]], *row[1:]) for row in rows]
 
     # -- claim and settle
 
@@ -287,12 +293,15 @@ class SqliteStore:
             if host is None:
                 return None
             self._heads.learn(lanes, PRIORITIES, lambda *pair: self._head(writer, *pair))
-            due = self._heads.due(lanes, now) if limit > 0 else []
-            claims = self._take(writer, host_id, self._pick(writer, due, now, limit))
+            gates = self._gates.of(writer, lanes)
+            due = self._heads.due(gates.open_lanes(), now) if limit > 0 else []
+            claims = self._take(writer, host_id, self._gates.pick(writer, gates, due, now, limit))
             # What was claimed from has a new head; without it next_due would miss the rest.
             self._heads.look_again(due, lambda *pair: self._head(writer, *pair))
+            if gates:
+                self._gates.enter(writer, gates, host_id, claims)
             self._record(writer, claims, lanes, (now, host[0]))
-            return Claimed(claims, self._heads.earliest(lanes))
+            return Claimed(claims, self._heads.earliest(gates.open_lanes()))
 
     def _record(
         self,
@@ -301,31 +310,17 @@ class SqliteStore:
         lanes: Mapping[int, Provider],
         where: tuple[int, str],
     ) -> None:
-        ids: dict[Provider, list[int]] = {}
+        ids: dict[tuple[str, str | None, int], list[int]] = {}
         for claim in claims:
-            ids.setdefault(lanes[claim.lane], []).append(claim.event_id)
-        for provider, events in ids.items():
+            provider = lanes[claim.lane]
             code = (provider.plugin, provider.version, provider.generation)
+            ids.setdefault(code, []).append(claim.event_id)
+        for code, events in ids.items():
             writer.execute(sql.INSERT_RUNS, (*where, *code, json.dumps(events)))
 
     def _head(self, writer: sqlite3.Connection, lane: int, priority: int) -> int | None:
         row = writer.execute(sql.HEAD, (lane, priority)).fetchone()
         return row[0] if row else None
-
-    def _pick(
-        self, writer: sqlite3.Connection, due: Sequence[Pair], now: int, limit: int
-    ) -> list[int]:
-        if not due:
-            return []
-        # Twice the fair share of each pair: enough that one busy type fills the batch when the
-        # others have little, and bounded so that five hundred types stay cheap.
-        share = limit if len(due) == 1 else max(1, 2 * limit // len(due))
-        found: list[tuple[int, int, int]] = []
-        for lane, priority in due:
-            rows = writer.execute(sql.PICK, (lane, priority, now, share)).fetchall()
-            found += [(priority, at, event_id) for at, event_id in rows]
-        found.sort()
-        return [event_id for _, _, event_id in found[:limit]]
 
     def _take(self, writer: sqlite3.Connection, host_id: str, ids: list[int]) -> list[Claim]:
         if not ids:
@@ -339,9 +334,9 @@ class SqliteStore:
         """One look at who still holds its claim, then two updates by key for each of those."""
         with self.transaction(), self._write() as writer:
             ids = json.dumps([one.event_id for one in settlements])
-            held = {row[:2]: row[2] for row in writer.execute(sql.HELD, (ids,))}
+            held = {row[:2]: row[2:] for row in writer.execute(sql.HELD, (ids,))}
             valid = [
-                one._replace(will_retry=False) if held[one[:2]] else one
+                one._replace(will_retry=False) if held[one[:2]][0] else one
                 for one in settlements
                 if one[:2] in held
             ]
@@ -352,7 +347,13 @@ class SqliteStore:
                     self._heads.lower(one.lane, one.priority, one.due)
                 if one.follow_ups:
                     self.add(one.follow_ups)
+            self._gates.leave(writer, [one for one in valid if held[one[:2]][1]])
         return {one[:2] for one in settlements} - held.keys()
+
+    def release(self, event_id: int, claim: int) -> None:
+        """Rides horae_hold_event."""
+        with self.transaction(), self._write() as writer:
+            self._gates.release(writer, event_id, claim)
 
     def cancellations(self, host_id: str) -> set[int]:
         """Rides horae_event_running."""
@@ -409,6 +410,7 @@ class SqliteStore:
         """Runs first: they are found by the claims that their events still hold."""
         with self.transaction(), self._write() as writer:
             writer.execute(sql.RESCUE_RUNS, (now, reason, cause, host_id))
+            self._gates.leave_host(writer, host_id)
             rescued = writer.execute(
                 sql.RESCUE_EVENTS, {"reason": reason, "host": host_id, "now": now}
             ).rowcount

@@ -51,6 +51,10 @@ CREATE TABLE horae_event (
 CREATE INDEX horae_event_ready ON horae_event (lane, priority, due)
     WHERE state = 'pending' AND paused = 0 AND blocked IS NULL;
 
+-- Who waits at which gate, in the order in which each lane's are let go.
+CREATE INDEX horae_event_blocked ON horae_event (blocked, lane, priority, due)
+    WHERE blocked IS NOT NULL AND paused = 0;
+
 -- The few that an operator holds back.
 CREATE INDEX horae_event_paused ON horae_event (lane, due) WHERE state = 'pending' AND paused > 0;
 
@@ -60,6 +64,19 @@ CREATE INDEX horae_event_running ON horae_event (host) WHERE state = 'running';
 -- One event for each key of an origin, among those that are not over.
 CREATE UNIQUE INDEX horae_event_key ON horae_event (key, ifnull(origin, ''))
     WHERE key IS NOT NULL AND state IN ('pending', 'running', 'quarantined');
+
+-- Who is inside which gate: a row for each run and gate of a type that has gates. A row with claim
+-- 0 has been let go from the gate and is about to try again; until it has, it stands for all that
+-- wait behind it, and whatever else becomes of it lets the next one go.
+CREATE TABLE horae_hold (
+    gate  TEXT NOT NULL,
+    event INTEGER NOT NULL,
+    claim INTEGER NOT NULL,
+    host  TEXT,
+    PRIMARY KEY (gate, event, claim)
+) WITHOUT ROWID;
+
+CREATE INDEX horae_hold_event ON horae_hold (event);
 
 -- One row for each claim, written with it, so that an attempt leaves a record even when its host
 -- is killed in the next instant.
