@@ -3,9 +3,10 @@
 import enum
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NewType
 
 import attrs
 import pytest
@@ -14,7 +15,13 @@ from hypothesis import strategies as st
 
 from horae import Host, InvalidArguments
 from horae.payloads import MAX_ARGUMENTS, MAX_RESULT, JobType, dump_result
-from horae_hookspecs import Outcome, RunContext, ScheduledEventJob, ScheduledEventRegistryWrapper
+from horae_hookspecs import (
+    Outcome,
+    RegistrationError,
+    RunContext,
+    ScheduledEventJob,
+    ScheduledEventRegistryWrapper,
+)
 
 
 class Tide(enum.Enum):
@@ -30,6 +37,64 @@ class Berth:
 
     pier: str
     number: int = 0
+
+
+@attrs.frozen
+class Ship:
+    """Told from a berth by its name."""
+
+    name: str
+
+
+@attrs.frozen
+class Sail:
+    """Told from an oar by what it says it is."""
+
+    by: Literal["sail"]
+    count: int
+
+
+@attrs.frozen
+class Oar:
+    """Told from a sail by what it says it is."""
+
+    by: Literal["oar"]
+    count: int
+
+
+class Level(enum.IntEnum):
+    """A value that is a number."""
+
+    ONE = 1
+    TWO = 2
+
+
+class Shape(enum.Enum):
+    """Values that no JSON text holds."""
+
+    POINT = (0, 0)
+
+
+@attrs.frozen
+class Pier:
+    """Not told from a berth by anything."""
+
+    pier: str
+
+
+@attrs.frozen
+class Node:
+    """A value that has others of its kind."""
+
+    name: str
+    children: "list[Node]" = attrs.field(factory=list)
+
+
+class Access(enum.Flag):
+    """Values that add up to others."""
+
+    READ = 1
+    WRITE = 2
 
 
 def job_type(target: Any, **policy: Any) -> JobType:
@@ -89,6 +154,22 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
         (Berth, {"pier": "east"}, Berth("east")),
         (list[Berth], [{"pier": "east", "number": 2}], [Berth("east", 2)]),
         (Tide, "high", Tide.HIGH),
+        (Level, 1, Level.ONE),
+        (Level | None, 2, Level.TWO),
+        (Access, 3, Access.READ | Access.WRITE),
+        (dict[Tide, int], {"low": 1}, {Tide.LOW: 1}),
+        (Literal[1, "a"], 1, 1),
+        (str | Literal["a"], "b", "b"),
+        (Tide | int, "low", Tide.LOW),
+        (Berth | Ship, {"name": "Rose"}, Ship("Rose")),
+        (Berth | Ship | None, {"pier": "east"}, Berth("east")),
+        (Sail | Oar, {"by": "oar", "count": 2}, Oar("oar", 2)),
+        (Berth | list[Berth], [{"pier": "east"}], [Berth("east")]),
+        (list[int | None], [1, None], [1, None]),
+        (Annotated[int, "a note"], 1, 1),
+        (NewType("Depth", float), 2, 2.0),
+        (bytes, "VPX", b"ab"),
+        (object, [1], [1]),
         (Literal["a", "b"], "a", "a"),
         (datetime, "2026-01-01T12:00:00+00:00", NOON),
         (datetime, "2026-01-01T13:00:00+01:00", NOON),
@@ -134,6 +215,23 @@ def test_a_fitting_value_is_taken(annotation: Any, value: Any, expected: Any) ->
         (datetime, 0, "expected ISO 8601 datetime, got int 0 @ $.value"),
         (date, "soon", "expected ISO 8601 date, got str 'soon' @ $.value"),
         (timedelta, "90s", "expected float, got str '90s' @ $.value"),
+        (timedelta, 1e300, "expected a number of seconds within 2,739,726 years"),
+        (float, 10**400, "expected float, got int 1000"),
+        (datetime, "0001-01-01T00:00:00+14:00", "expected ISO 8601 datetime"),
+        (Tide, "middle", "expected one of 'high', 'low', got str 'middle' @ $.value"),
+        (Level, True, "expected one of 1, 2, got bool True @ $.value"),
+        (Level | None, 0, "expected one of 1, 2, got int 0 @ $.value"),
+        (Literal[1], True, "expected one of 1, got bool True @ $.value"),
+        (Literal["a"] | None, 1.0, "expected one of 'a', got float 1.0 @ $.value"),
+        (set[int], [1, 1], "expected list of different values, got list [1, 1] @ $.value"),
+        (tuple[int, str], {"a": 1, "b": 2}, "expected list of 2 values, got dict"),
+        (tuple[int, str], [1, 2], "expected str, got int 2 @ $.value[1]"),
+        (dict[str, int], [1], "expected object, got list [1] @ $.value"),
+        (bytes, "a", "expected base85 text, got str 'a' @ $.value"),
+        (Berth, "east", "expected the fields of Berth, got str 'east' @ $.value"),
+        (Berth | Ship, {"name": 5}, "expected str, got int 5 @ $.value.name"),
+        (Berth | Ship, {"depth": 5}, "expected one of Berth and Ship, got dict {'depth': 5} @"),
+        (Berth | int, "a", "expected integer | object, got str 'a' @ $.value"),
     ],
 )
 def test_an_ill_fitting_value_is_refused(annotation: Any, value: Any, error: str) -> None:
@@ -255,16 +353,111 @@ def test_a_job_without_fields_takes_no_arguments() -> None:
     assert errors_of(kind, {"a": 1, "b": 2}) == ["takes no arguments, got a, b @ $"]
 
 
-def test_a_validator_of_the_class_is_heard() -> None:
-    """What attrs validators and post-init code refuse is an error with its path."""
+def even(_job: object, field: "attrs.Attribute[int]", value: int) -> None:
+    """A validator of one's own."""
+    if value % 2:
+        raise ValueError(f"{field.name} is odd")
+
+
+def test_all_that_validators_refuse_comes_at_once() -> None:
+    """Each with its path and in its own words, beside what does not fit at all."""
 
     @attrs.frozen
     class Job(ScheduledEventJob):
+        name: str
         level: int = attrs.field(validator=attrs.validators.ge(0))
+        colour: str = attrs.field(default="red", validator=attrs.validators.in_(["red"]))
+        count: int = attrs.field(default=1, validator=even)
+        code: str = attrs.field(default="a", converter=str.upper)
 
         def run(self, context: RunContext) -> None: ...
 
-    assert errors_of(job_type(Job), {"level": -1})
+    kind = job_type(Job)
+    wrong = {"level": -1, "colour": "blue", "count": 3}
+    refused = [
+        "'level' must be >= 0: -1 @ $.level",
+        "'colour' must be in ['red'] (got 'blue') @ $.colour",
+        "count is odd @ $.count",
+    ]
+    assert errors_of(kind, {"name": "a", **wrong}) == refused
+    assert set(errors_of(kind, {**wrong, "name": 5, "more": 1})) == {
+        "expected str, got int 5 @ $.name",
+        "extra fields found (more) @ $",
+        *refused,
+    }
+
+
+def test_what_a_class_checks_at_last_is_heard() -> None:
+    """Also where a validator looks at other fields, which may not be there."""
+
+    @attrs.frozen
+    class Job(ScheduledEventJob):
+        first: int
+        last: int = attrs.field()
+
+        @last.validator
+        def _follows(self, field: "attrs.Attribute[int]", value: int) -> None:
+            if value < self.first:
+                raise ValueError("last comes before first")
+
+        def __attrs_post_init__(self) -> None:
+            if self.first == 13:
+                raise ValueError("13 is refused")
+
+        def run(self, context: RunContext) -> None: ...
+
+    kind = job_type(Job)
+    assert errors_of(kind, {"first": 2, "last": 1}) == ["last comes before first @ $.last"]
+    assert errors_of(kind, {"first": "a", "last": 1}) == ["expected int, got str 'a' @ $.first"]
+    assert errors_of(kind, {"first": 13, "last": 13}) == ["13 is refused @ $"]
+
+
+def test_a_class_may_contain_itself() -> None:
+    """A tree is built to its leaves, and an error in one has the whole path."""
+
+    @attrs.frozen
+    class Job(ScheduledEventJob):
+        root: Node
+
+        def run(self, context: RunContext) -> None: ...
+
+    kind = job_type(Job)
+    leaf = {"name": "b"}
+    built_job = kind.build(kind.validate({"root": {"name": "a", "children": [leaf]}}), 1)
+    assert built_job.root == Node("a", [Node("b")])
+    assert errors_of(kind, {"root": {"name": "a", "children": [{"name": 5}]}}) == [
+        "expected str, got int 5 @ $.root.children[0].name"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "reason"),
+    [
+        (Berth | Pier, "Berth and Pier in one union cannot be told apart: give each a required"),
+        (datetime | str, "datetime and str in one union are all a JSON string"),
+        (list[int] | tuple[str, str], "are all a JSON array"),
+        (Berth | dict[str, int], "are all a JSON object"),
+        (dict[int, str], "the names in a JSON object are text"),
+        (complex, "no JSON value is a complex"),
+        (list[complex], "no JSON value is a complex"),
+        (Callable[[], None], "no JSON value is a"),
+        (Shape, "no value of <enum 'Shape'> is JSON"),
+    ],
+)
+def test_what_no_argument_can_be_is_refused_at_once(
+    host: Host, annotation: Any, reason: str
+) -> None:
+    """When it is registered, with the reason, and before anything is scheduled."""
+
+    def run(self: Any, context: RunContext) -> None:
+        """Nothing."""
+
+    fields = {"value": attrs.field(type=annotation)}
+    job = attrs.make_class("Job", fields, (ScheduledEventJob,), class_body={"run": run})
+    with pytest.raises(RegistrationError, match=re.escape(reason)) as caught:
+        host.register("tide.mark")(job)
+    assert caught.value.event_type == "tide.mark"
+    host.register("tide.mark")(lambda context: None)  # the name is free still
 
 
 # -- functions
@@ -298,7 +491,7 @@ def test_a_parameter_without_annotation_takes_any_json() -> None:
 )
 def test_a_function_without_a_schema_is_refused(function: Callable[..., Any]) -> None:
     """``*args`` and ``**kwargs`` say nothing that could be checked."""
-    with pytest.raises(InvalidArguments, match=r"parameters are its schema: name them, no \*more"):
+    with pytest.raises(RegistrationError, match=r"parameters are its schema, so name them, no \*m"):
         job_type(function)
 
 

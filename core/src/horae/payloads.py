@@ -4,38 +4,25 @@ A stored event names its type and the version of its arguments' schema; the clas
 up when the event runs, so that code can change under stored events and is never held by them.
 """
 
+import functools
 import inspect
 import json
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta
-from types import GenericAlias
-from typing import Any, Final, get_args, get_origin
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import attrs
 import cattrs
-from cattrs.cols import list_structure_factory
-from cattrs.preconf.json import make_converter
-from cattrs.strategies import configure_union_passthrough
-from cattrs.v import format_exception
 
+from horae import json_schema
+from horae.converter import Unreadable, explain, strict_converter
 from horae.errors import InvalidArguments
-from horae_hookspecs import NaiveDatetimeError, Registration, ScheduledEventJob, require_aware
+from horae_hookspecs import Registration, RegistrationError, ScheduledEventJob
 
 MAX_ARGUMENTS: Final = 256 * 1024
 MAX_RESULT: Final = 64 * 1024
 
 encode: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 """Strict, compact JSON; json.dumps with the same arguments would make an encoder for each call."""
-
-_CONTAINERS: Final[Mapping[Any, Callable[[list[Any]], Any]]] = {
-    list: list,
-    tuple: tuple,
-    set: set,
-    frozenset: frozenset,
-    Sequence: tuple,
-    Iterable: tuple,
-}
 
 
 class JobType:
@@ -53,6 +40,13 @@ class JobType:
         self.is_async = inspect.iscoroutinefunction(getattr(target, "run", target))
         self._fields = attrs.has(self.job_class) and bool(attrs.fields(self.job_class))
         self._converter = strict_converter()
+        if self._fields:
+            self._check_annotations()
+
+    @functools.cached_property
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of the arguments."""
+        return json_schema.schema_of(self.job_class, self.event_type, self._converter)
 
     def validate(self, arguments: Mapping[str, Any]) -> str:
         """``arguments`` as JSON text, after a strict check. Raises InvalidArguments."""
@@ -74,6 +68,16 @@ class JobType:
             arguments = self.job_class.upgrade(arguments, version)
         return self._structure(arguments)
 
+    def _check_annotations(self) -> None:
+        try:
+            self._converter.get_structure_hook(self.job_class)
+        except (Unreadable, NameError) as error:
+            raise RegistrationError(
+                f"{self.job_class.__qualname__} cannot be registered as {self.event_type!r}: its "
+                f"arguments could not be read from JSON: {error}.",
+                event_type=self.event_type,
+            ) from None
+
     def _structure(self, arguments: Any) -> Any:
         if not self._fields:
             if arguments:
@@ -83,7 +87,7 @@ class JobType:
         try:
             return self._converter.structure(arguments, self.job_class)
         except cattrs.BaseValidationError as error:
-            found = cattrs.transform_error(error, format_exception=_explain)
+            found = cattrs.transform_error(error, format_exception=explain)
             raise InvalidArguments(self.event_type, found) from None
 
 
@@ -108,6 +112,15 @@ def to_json(arguments: Mapping[str, Any], event_type: str) -> str:
     return text
 
 
+def check_by_schema(schema: str | None, text: str, event_type: str) -> None:
+    """Check arguments as JSON text against a stored schema, if there is one: for types whose code
+    is not here. Raises InvalidArguments.
+    """
+    found = [] if schema is None else json_schema.complaints(schema, json.loads(text))
+    if found:
+        raise InvalidArguments(event_type, found)
+
+
 def dump_result(value: object) -> tuple[str | None, str | None]:
     """A job's return value as (JSON text, why it was not kept).
 
@@ -124,104 +137,15 @@ def dump_result(value: object) -> tuple[str | None, str | None]:
     return text, None
 
 
-def strict_converter() -> cattrs.Converter:
-    """A converter that guesses nothing: no text for a number, no number for a truth value.
-
-    cattrs is lenient where it calls the type itself (``int("5")``); these hooks check instead. An
-    int is fine for a float, since JSON writers drop the ``.0``.
-    """
-    converter = make_converter(forbid_extra_keys=True)
-    # Once more without bool, which is an int to Python and would pass for one in a union.
-    configure_union_passthrough(str | int | float | None, converter)
-    for kind in (str, bool, int):
-        converter.register_structure_hook(kind, _exactly(kind))
-    converter.register_structure_hook(float, _float)
-    converter.register_structure_hook(datetime, _datetime)
-    converter.register_structure_hook(date, _date)
-    converter.register_structure_hook(timedelta, _timedelta)
-    converter.register_unstructure_hook(timedelta, timedelta.total_seconds)
-    converter.register_structure_hook_func(lambda kind: kind is Any, lambda value, _: value)
-    converter.register_structure_hook_factory(_listlike, _from_list)
-    return converter
-
-
-def _exactly(kind: type) -> Callable[[Any, Any], Any]:
-    def check(value: Any, _: Any) -> Any:
-        if type(value) is not kind:
-            raise TypeError(_mismatch(kind.__name__, value))
-        return value
-
-    return check
-
-
-def _float(value: Any, _: Any) -> float:
-    if type(value) not in (float, int) or not math.isfinite(value):
-        raise TypeError(_mismatch("float", value))
-    return float(value)
-
-
-def _datetime(value: Any, _: Any) -> datetime:
-    try:
-        return require_aware(datetime.fromisoformat(value), "the datetime")
-    except NaiveDatetimeError:
-        raise TypeError(_mismatch("datetime with a time zone", value)) from None
-    except (TypeError, ValueError):
-        raise TypeError(_mismatch("ISO 8601 datetime", value)) from None
-
-
-def _date(value: Any, _: Any) -> date:
-    try:
-        return date.fromisoformat(value)
-    except (TypeError, ValueError):
-        raise TypeError(_mismatch("ISO 8601 date", value)) from None
-
-
-def _timedelta(value: Any, _: Any) -> timedelta:
-    return timedelta(seconds=_float(value, None))
-
-
-def _listlike(kind: Any) -> bool:
-    origin = get_origin(kind) or kind
-    return origin in _CONTAINERS and not (origin is tuple and get_args(kind)[1:] != (...,))
-
-
-def _from_list(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
-    # cattrs iterates whatever it is given, and a text iterates: "ab" would pass for ["a", "b"].
-    element: Any = (get_args(kind) or (Any,))[0]
-    of_element: Any = GenericAlias(list, (element,))
-    structure = list_structure_factory(of_element, converter)
-    container = _CONTAINERS[get_origin(kind) or kind]
-
-    def check(value: Any, _: Any) -> Any:
-        if not isinstance(value, list):
-            raise TypeError(_mismatch("list", value))
-        return container(structure(value, kind))
-
-    return check
-
-
-def _mismatch(expected: str, value: object) -> str:
-    shown = repr(value)
-    return f"expected {expected}, got {type(value).__name__} {shown[:60]}"
-
-
-def _explain(error: BaseException, kind: type | None) -> str:
-    if isinstance(error, TypeError) and str(error).startswith("expected "):
-        return str(error)
-    if isinstance(error, (TypeError, ValueError)) and error.args and kind is not None:
-        return str(error)
-    return format_exception(error, kind)
-
-
 def _job_class(function: Callable[..., Any]) -> type:
     """An attrs class whose fields are the function's parameters after the first."""
     _, *parameters = inspect.signature(function, eval_str=True).parameters.values()
     fields = {}
     for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise InvalidArguments(
-                function.__qualname__,
-                [f"a job function's parameters are its schema: name them, no *{parameter.name}"],
+            raise RegistrationError(
+                f"{function.__qualname__} cannot be registered: a job function's parameters are "
+                f"its schema, so name them, no *{parameter.name}."
             )
         default = attrs.NOTHING if parameter.default is parameter.empty else parameter.default
         kind = Any if parameter.annotation is parameter.empty else parameter.annotation

@@ -72,13 +72,22 @@ class Absence:
 
 @attrs.frozen(eq=False)
 class Entry:
-    """One loaded event type; ``absence`` is the last time that it was absent."""
+    """One loaded event type; ``absence`` is the last time that it was absent.
+
+    A contribution has one under each of its ``names``, so that what is stored or scheduled under an
+    alias finds the same code; each name has an absence of its own.
+    """
 
     event_type: str
     job: JobType
     policy: Policy
     generation: Generation
     absence: Absence | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The type's own name, then those that it adopts."""
+        return self.event_type, *self.policy.aliases
 
 
 @attrs.frozen(eq=False)

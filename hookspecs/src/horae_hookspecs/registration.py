@@ -160,6 +160,10 @@ class ScheduledEventRegistryWrapper:
         """What was registered, in order."""
         return tuple(self._registrations.values())
 
+    def discard(self, uid: str) -> None:
+        """Forget what was registered under ``uid``; harmless when nothing was."""
+        self._registrations.pop(uid, None)
+
     def load(self) -> None:
         """Offer these types to the host that is loading the plugin; may be called again."""
         self.loaded = True

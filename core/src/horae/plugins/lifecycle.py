@@ -32,7 +32,7 @@ from horae.plugins.activation import Activation
 from horae.plugins.discovery import BUILTIN_DISTRIBUTION, Candidate, discover
 from horae.plugins.leaks import Probes
 from horae.registry import Contribution, Drained, Generation, Registry
-from horae.stores.base import CatalogueEntry, Store
+from horae.stores.base import Store
 from horae_hookspecs import HostView, PluginInfo, PluginState, UnloadReport
 
 Drain = Callable[[Generation, float, str], Drained]
@@ -230,20 +230,7 @@ class Lifecycle:
         absences = provenance.absences(self._store.catalogue(), now)
         loaded.contribution = loaded.contribution.with_absences(absences)
         self._registry.publish(loaded.contribution)
-        self._store.publish(
-            [
-                CatalogueEntry(
-                    entry.event_type,
-                    entry.job.version,
-                    loaded.info.name,
-                    loaded.info.distribution,
-                    loaded.info.version,
-                    now,
-                    None,
-                )
-                for entry in loaded.contribution.types.values()
-            ]
-        )
+        self._store.publish(provenance.catalogued(loaded.contribution, now))
 
     # -- going
 

@@ -18,7 +18,14 @@ from packaging.requirements import Requirement
 from horae.payloads import JobType
 from horae.plugins.discovery import Candidate
 from horae.registry import Contribution, Entry, Generation, Observer
-from horae_hookspecs import Executor, Registration, Schedule, ScheduledEventRegistryWrapper, specs
+from horae_hookspecs import (
+    Executor,
+    Registration,
+    RegistrationError,
+    Schedule,
+    ScheduledEventRegistryWrapper,
+    specs,
+)
 from horae_hookspecs._markers import PROJECT
 from horae_hookspecs.registration import IMPLICIT_WRAPPER
 
@@ -134,7 +141,7 @@ def collect(
     wrappers = _wrappers(manager, plugin, modules)
     return Contribution(
         generation,
-        types=_types(wrappers, generation),
+        types=types_of(wrappers, generation),
         kinds=_kinds(call(manager, plugin, "horae_schedule_kinds")),
         executors=_executors(call(manager, plugin, "horae_executors")),
         observers={
@@ -169,21 +176,27 @@ def _wrappers(
     return wrappers
 
 
-def _types(
+def types_of(
     wrappers: Iterable[ScheduledEventRegistryWrapper], generation: Generation
 ) -> dict[str, Entry]:
+    """The loaded forms of all registrations, under each of their names."""
     types: dict[str, Entry] = {}
     for wrapper in wrappers:
         for registration in wrapper.registrations:
-            if registration.event_type in types:
-                raise Refused(f"event type {registration.event_type!r} is registered twice")
-            types[registration.event_type] = make_entry(registration, generation)
+            entry = _make_entry(registration, generation)
+            for name in entry.names:
+                if name in types:
+                    raise Refused(f"event type {name!r} is registered twice")
+                types[name] = entry
     return types
 
 
-def make_entry(registration: Registration, generation: Generation) -> Entry:
+def _make_entry(registration: Registration, generation: Generation) -> Entry:
     """The loaded form of one registration."""
-    job = JobType(registration)
+    try:
+        job = JobType(registration)
+    except RegistrationError as error:
+        raise Refused(str(error)) from None
     if registration.policy.executor == "async" and not job.is_async:
         raise Refused(
             f"event type {registration.event_type!r} asks for the async executor, but its run is "

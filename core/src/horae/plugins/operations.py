@@ -1,27 +1,30 @@
 """What a host can do with plugins: the part of its face that the plugin floor owns."""
 
+import json
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, Final, Literal
 
 import attrs
 
 from horae import logs
 from horae.clock import Clock, from_micros
-from horae.errors import HostNotRunning, TypeTaken, WaitTimeout
+from horae.errors import HostNotRunning, WaitTimeout
 from horae.plugins import provenance
 from horae.plugins.desired import Desired
 from horae.plugins.discovery import discover
 from horae.plugins.lifecycle import Lifecycle
-from horae.plugins.loader import make_entry
+from horae.plugins.loader import Refused, types_of
 from horae.registry import Contribution, Generation, Registry
 from horae.settings import Settings
-from horae.stores.base import CatalogueEntry, HostRecord, PluginRow, Store
+from horae.stores.base import HostRecord, PluginRow, Store
 from horae_hookspecs import (
     EventTypeInfo,
     PluginInfo,
     PluginState,
+    RegistrationError,
     ScheduledEventRegistryWrapper,
     UnloadReport,
     WaitingType,
@@ -125,12 +128,11 @@ class PluginOperations:
                 distribution=entry.distribution,
                 version=entry.version,
                 published=from_micros(entry.published),
-                withdrawn=None if entry.withdrawn is None else from_micros(entry.withdrawn),
+                withdrawn=_instant(entry.withdrawn),
                 loaded=entry.event_type in loaded,
-                absent_from=None if entry.absent_from is None else from_micros(entry.absent_from),
-                absent_until=(
-                    None if entry.absent_until is None else from_micros(entry.absent_until)
-                ),
+                schema=None if entry.schema is None else json.loads(entry.schema),
+                absent_from=_instant(entry.absent_from),
+                absent_until=_instant(entry.absent_until),
             )
             for _, entry in sorted(self.store.catalogue().items())
         ]
@@ -144,11 +146,14 @@ class PluginOperations:
         collect = self._application.register(uid, **policy)
 
         def register(target: Any) -> Any:
-            owner = self.registry.snapshot.types.get(uid)
-            if owner is not None and owner.generation is not self._application_generation:
-                raise TypeTaken(APPLICATION, "event type", uid, owner.generation.plugin)
             registered = collect(target)
-            self._publish_application()
+            try:
+                self._publish_application()
+            except BaseException as error:
+                self._application.discard(uid)
+                if isinstance(error, Refused):
+                    raise RegistrationError(str(error), event_type=uid) from None
+                raise
             return registered
 
         return register
@@ -227,19 +232,15 @@ class PluginOperations:
 
     def _publish_application(self) -> None:
         generation = self._application_generation
-        types = {
-            registration.event_type: make_entry(registration, generation)
-            for registration in self._application.registrations
-        }
+        contribution = Contribution(generation, types=types_of([self._application], generation))
         now = self.clock.micros()
         absences = provenance.absences(self.store.catalogue(), now)
-        self.registry.publish(Contribution(generation, types=types).with_absences(absences))
-        self.store.publish(
-            [
-                CatalogueEntry(name, entry.job.version, APPLICATION, None, None, now)
-                for name, entry in types.items()
-            ]
-        )
+        self.registry.publish(contribution.with_absences(absences))
+        self.store.publish(provenance.catalogued(contribution, now))
+
+
+def _instant(micros: int | None) -> datetime | None:
+    return None if micros is None else from_micros(micros)
 
 
 def _info(row: PluginRow) -> PluginInfo:

@@ -1,5 +1,5 @@
-"""Why events wait, since when, and what brings their type back: told from the store and the disk
-alone.
+"""Who provides a type, why and since when events wait for it, and what brings it back: told from
+the store and the disk alone.
 """
 
 import shlex
@@ -8,9 +8,27 @@ from collections.abc import Iterable, Mapping, Sequence
 import attrs
 
 from horae.clock import from_micros
-from horae.registry import Absence
+from horae.payloads import encode
+from horae.registry import Absence, Contribution
 from horae.stores.base import Backlog, CatalogueEntry, HostRecord, Lane, PluginRow
 from horae_hookspecs import PluginState, WaitingType
+
+
+def catalogued(contribution: Contribution, now: int) -> list[CatalogueEntry]:
+    """What the store is to remember of a contribution's types, under each of their names."""
+    generation = contribution.generation
+    return [
+        CatalogueEntry(
+            name,
+            entry.job.version,
+            generation.plugin,
+            generation.distribution,
+            generation.version,
+            published=now,
+            schema=encode(entry.job.schema),
+        )
+        for name, entry in contribution.types.items()
+    ]
 
 
 @attrs.frozen

@@ -10,7 +10,7 @@ import attrs
 
 from horae.clock import Clock, to_micros
 from horae.errors import SettingsError, UnknownEventType, UnknownSchedule
-from horae.payloads import encode, to_json
+from horae.payloads import check_by_schema, encode, to_json
 from horae.registry import Entry, Registry
 from horae.scheduling.recurrence import dump_absent, dump_missed, dump_schedule, offset_of
 from horae.stores.base import PRIORITIES, CatalogueEntry, NewEvent, Store
@@ -110,10 +110,12 @@ class Planner:
             return entry.event_type, entry.job.version, entry.job.dump(event_type)
         loaded = types.get(event_type)
         if loaded is not None:
-            return event_type, loaded.job.version, loaded.job.validate(arguments or {})
+            return loaded.event_type, loaded.job.version, loaded.job.validate(arguments or {})
         text = to_json(arguments or {}, event_type)
-        if event_type in moment.catalogue:
-            return event_type, moment.catalogue[event_type].schema_version, text
+        known = moment.catalogue.get(event_type)
+        if known is not None:
+            check_by_schema(known.schema, text, event_type)
+            return event_type, known.schema_version, text
         if allow_unknown:
             return event_type, 1, text
         raise _unknown(event_type, {*types, *moment.catalogue}, moment.catalogue)
