@@ -1,7 +1,7 @@
 """``settlement``: what becomes of an event when a run of it ends, whatever the outcome."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import attrs
@@ -15,20 +15,34 @@ from horae.scheduling.recurrence import (
     COUNTED,
     Result,
     backoff,
+    dump_missed,
     dump_schedule,
     load_schedule,
     settlement,
 )
 from horae.stores.base import Claim, Settlement
 from horae_builtin_plugins.schedule import Cron, Interval, Once
-from horae_hookspecs import Outcome, Policy, Retry, RunContext, Schedule, ScheduleError, State
-
-SECOND = 1_000_000
-MINUTE = 60 * SECOND
-KINDS: Mapping[str, type[Schedule]] = {kind.kind: kind for kind in (Once, Interval, Cron)}
-START = datetime(2026, 1, 1, tzinfo=UTC)
-NOW = to_micros(START)
-EVERY_MINUTE = Interval(minutes=1, start=START)
+from horae_hookspecs import (
+    Cause,
+    Missed,
+    Outcome,
+    Policy,
+    Retry,
+    RunContext,
+    Schedule,
+    ScheduleError,
+    State,
+)
+from scheduling.samples import (
+    EVERY_MINUTE,
+    KINDS,
+    MINUTE,
+    NOW,
+    SECOND,
+    START,
+    Spread,
+    a_claim,
+)
 
 UNCOUNTED = (Outcome.SNOOZED, Outcome.RETURNED, Outcome.INTERRUPTED)
 ENDING = (Outcome.SUCCEEDED, Outcome.SKIPPED, Outcome.FAILED, Outcome.TIMEOUT)
@@ -36,30 +50,6 @@ ENDING = (Outcome.SUCCEEDED, Outcome.SKIPPED, Outcome.FAILED, Outcome.TIMEOUT)
 outcomes = st.sampled_from(list(Outcome))
 retries = st.builds(Retry, attempts=st.integers(1, 5), jitter=st.floats(0, 1))
 occurrences = st.integers(0, 500).map(lambda n: NOW + n * MINUTE)
-
-
-def a_claim(schedule: Schedule = EVERY_MINUTE, **details: Any) -> Claim:
-    """A claim of an event's first occurrence."""
-    defaults: dict[str, Any] = {
-        "event_id": 1,
-        "claim": 1,
-        "lane": 1,
-        "arguments": "{}",
-        "schedule": dump_schedule(schedule),
-        "due": NOW,
-        "occurrence": NOW,
-        "attempt": 0,
-        "interruptions": 0,
-        "settled": None,
-        "covered": None,
-        "recurs": True,
-        "priority": 1,
-        "resource": None,
-        "origin": None,
-        "description": None,
-        "created": NOW,
-    }
-    return Claim(**(defaults | details))
 
 
 def ended(
@@ -269,6 +259,104 @@ def test_retries_cover_what_came_due_before_the_first_attempt_only() -> None:
     assert ended(Outcome.SUCCEEDED, again, policy).due == NOW + MINUTE
 
 
+def test_a_run_counts_what_it_stands_for() -> None:
+    """The occurrence itself, and every other one that was due when it began."""
+    late = NOW + 10 * MINUTE
+    assert ended(Outcome.SUCCEEDED).covers == 1
+    assert ended(Outcome.SUCCEEDED, started=late - 1, finished=late).covers == 10
+    assert ended(Outcome.SUCCEEDED, started=late, finished=late).covers == 11
+    assert ended(Outcome.SUCCEEDED, a_claim(recurs=False), started=late, finished=late).covers == 1
+
+
+def test_counting_stops_at_a_thousand() -> None:
+    """However long the host was away, the event goes on at the first occurrence to come."""
+    late = NOW + 5000 * MINUTE
+    after = ended(Outcome.SUCCEEDED, started=late, finished=late)
+    assert (after.covers, after.due) == (1000, late + MINUTE)
+
+
+def test_with_run_all_a_run_stands_for_its_own_occurrence() -> None:
+    """Ten minutes late, the next one is the very next."""
+    policy = Policy(missed="run_all")
+    late = {"started": NOW + 10 * MINUTE, "finished": NOW + 10 * MINUTE}
+    after = ended(Outcome.SUCCEEDED, policy=policy, **late)
+    assert (after.covers, after.due) == (1, NOW + MINUTE)
+    retry = ended(Outcome.SUCCEEDED, a_claim(covered=NOW + 9 * MINUTE), policy, **late)
+    assert (retry.covers, retry.due) == (1, NOW + MINUTE)
+
+
+def test_the_events_own_policy_overrules_the_types() -> None:
+    """It is stored with the event."""
+    claim = a_claim(missed=dump_missed(Missed("run_all")))
+    assert ended(Outcome.SUCCEEDED, claim, started=NOW + MINUTE, finished=NOW + MINUTE).covers == 1
+    claim = a_claim(missed=dump_missed(Missed()))
+    policy = Policy(missed="run_all")
+    after = ended(Outcome.SUCCEEDED, claim, policy, started=NOW + MINUTE, finished=NOW + MINUTE)
+    assert after.covers == 2
+
+
+@pytest.mark.parametrize("outcome", [Outcome.MISSED, Outcome.SKIPPED])
+def test_what_is_left_out_ends_an_event_that_has_no_more_as_expired(outcome: Outcome) -> None:
+    """Be it a single occurrence, or the last of a row."""
+    details: dict[str, Any] = {"error": "too late", "left_out": NOW + 10 * MINUTE}
+    once = ended(outcome, a_claim(recurs=False), **details)
+    assert (once.state, once.due, once.covers) == (State.EXPIRED, None, 1)
+    few = Interval(minutes=1, start=START, count=3)
+    last = ended(outcome, a_claim(few), **details)
+    assert (last.state, last.due, last.covers) == (State.EXPIRED, None, 3)
+
+
+def test_what_is_left_out_is_counted_and_passed() -> None:
+    """The event goes on at the first occurrence that is not left out, be that due or not."""
+    after = ended(Outcome.MISSED, left_out=NOW + 4 * MINUTE, started=NOW + 9 * MINUTE, finished=NOW)
+    assert (after.covers, after.due, after.settled) == (5, NOW + 5 * MINUTE, NOW)
+
+
+def test_a_spread_event_is_due_later_than_its_occurrences() -> None:
+    """The offset is added to the next due time and to nothing else."""
+    claim = a_claim(Spread(), due=NOW + 20 * SECOND)
+    after = ended(Outcome.SUCCEEDED, claim)
+    assert (after.occurrence, after.due) == (NOW + MINUTE, NOW + MINUTE + 20 * SECOND)
+    late = NOW + 3 * MINUTE + 19 * SECOND  # the fourth one is not due yet
+    after = ended(Outcome.SUCCEEDED, claim, started=late, finished=late)
+    assert (after.covers, after.occurrence) == (3, NOW + 3 * MINUTE)
+
+
+def test_an_occurrence_that_was_settled_is_not_counted_again() -> None:
+    """Only the next one was missing, because the kind was away; that is the very next."""
+    claim = a_claim(settled=NOW)
+    after = ended(Outcome.SKIPPED, claim, started=NOW + 9 * MINUTE, finished=NOW + 9 * MINUTE)
+    assert (after.covers, after.due) == (0, NOW + MINUTE)
+
+
+# -- retries
+
+
+def test_an_occurrence_is_not_tried_again_beyond_its_age() -> None:
+    """``max_age`` counts from the begin of the first try to that of the next."""
+    policy = Policy(
+        retry=Retry(attempts=9, first=timedelta(minutes=1), factor=1, jitter=0,
+                    max_age=timedelta(minutes=3))
+    )  # fmt: skip
+    tried = a_claim(attempt=1, covered=NOW, due=NOW + MINUTE)
+    in_time = ended(Outcome.FAILED, tried, policy, finished=NOW + 2 * MINUTE, error="no")
+    assert (in_time.will_retry, in_time.due) == (True, NOW + 3 * MINUTE)
+    too_old = ended(Outcome.FAILED, tried, policy, finished=NOW + 2 * MINUTE + 1, error="no")
+    assert (too_old.will_retry, too_old.settled) == (False, NOW)
+
+
+def test_what_is_not_retryable_concludes_its_occurrence() -> None:
+    """Whatever budget is left."""
+    policy = Policy(retry=Retry(attempts=9))
+    after = ended(Outcome.FAILED, a_claim(recurs=False), policy, retryable=False, error="no")
+    assert (after.state, after.will_retry) == (State.FAILED, False)
+
+
+def test_the_cause_is_kept() -> None:
+    """It goes from the result to the run."""
+    assert ended(Outcome.TIMEOUT, cause=Cause.TIMEOUT).cause is Cause.TIMEOUT
+
+
 # -- schedules that are away or broken
 
 
@@ -310,6 +398,19 @@ def test_a_schedule_that_raises_quarantines_its_event(outcome: Outcome) -> None:
     after = settlement(a_claim(Broken()), result, Policy(), {"broken": Broken})
     assert (after.state, after.outcome, after.settled) == (State.QUARANTINED, outcome, NOW)
     assert after.reason == ("the schedule cannot say when it is due next: SystemExit: no such moon")
+
+
+def test_a_schedule_that_does_not_move_on_quarantines_its_event() -> None:
+    """It would come due for ever."""
+
+    class Stuck(Broken):
+        def next_after(self, instant: datetime) -> datetime | None:
+            return START
+
+    result = Result(Outcome.SUCCEEDED, started=NOW, finished=NOW)
+    after = settlement(a_claim(Stuck()), result, Policy(), {"broken": Stuck})
+    assert after.state is State.QUARANTINED
+    assert "does not get past 2026-01-01 00:00:00+00:00" in str(after.reason)
 
 
 def test_an_event_that_does_not_recur_needs_no_schedule() -> None:
