@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from horae.clock import to_micros
-from horae.stores.base import OVER, Claim, Provider, Settlement, Store
+from horae.stores.base import OVER, CancelMissing, Claim, Provider, Settlement, Store
 from horae.stores.factory import create_store
 from horae_hookspecs import Concurrency, State
 from stores.samples import (
@@ -88,6 +88,7 @@ class Histories(RuleBasedStateMachine):
         key=st.sampled_from([None, None, "k", "l"]),
         origin=st.sampled_from([None, "bot"]),
         resource=st.sampled_from([None, "pier", "quay"]),
+        resources=st.sampled_from([None, None, '["pier", "quay"]']),
     )
     def add(self, event_type: str, **details: Any) -> None:
         """Store an event."""
@@ -137,7 +138,8 @@ class Histories(RuleBasedStateMachine):
     def settle(self, one: Claim, state: State) -> None:
         """End an event, for now or for good; the claim may be long lost."""
         due = self.now if state is State.QUARANTINED else None
-        follow_ups = [an_event("sun.set", due=self.now, key="k", resource="pier")]
+        missing = CancelMissing("bot", frozenset({"pier"}), "gone")
+        follow_ups = [an_event("sun.set", due=self.now, key="k", resource="pier"), missing]
         self.settle_both(settled(one, state, due=due, follow_ups=follow_ups))
 
     @rule(one=claims, wait=st.integers(0, 2), keeps_hold=st.booleans())
@@ -166,6 +168,12 @@ class Histories(RuleBasedStateMachine):
     def cancel(self, event_id: int) -> None:
         """Cancel, in whatever state."""
         self.both(lambda store: store.cancel(event_id, "why", self.now))
+
+    @rule(named=st.sets(st.sampled_from(["pier", "quay"])))
+    def cancel_missing(self, named: set[str]) -> None:
+        """Cancel and narrow what the bot wanted for other resources."""
+        missing = CancelMissing("bot", frozenset(named), "gone")
+        self.both(lambda store: store.cancel_missing(missing, self.now))
 
     @rule(event_id=ids, paused=st.booleans())
     def pause(self, event_id: int, paused: bool) -> None:

@@ -133,7 +133,7 @@ class Host(EventOperations, PluginOperations):
             self.settings,
             lease,
             self,
-            self._planner.plan,
+            self._planner,
             self._control_wake.set,
         )
         self._engine.start()

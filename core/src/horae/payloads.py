@@ -16,7 +16,12 @@ import cattrs
 from horae import json_schema
 from horae.converter import Unreadable, explain, strict_converter
 from horae.errors import InvalidArguments
-from horae_hookspecs import Registration, RegistrationError, ScheduledEventJob
+from horae_hookspecs import (
+    MultiResourceScheduledEventJob,
+    Registration,
+    RegistrationError,
+    ScheduledEventJob,
+)
 
 MAX_ARGUMENTS: Final = 256 * 1024
 MAX_RESULT: Final = 64 * 1024
@@ -37,7 +42,8 @@ class JobType:
         self.version = registration.policy.version
         target = registration.target
         self.job_class: Any = target if inspect.isclass(target) else _job_class(target)
-        self.is_async = inspect.iscoroutinefunction(getattr(target, "run", target))
+        self.is_multi = issubclass(self.job_class, MultiResourceScheduledEventJob)
+        self.is_async = inspect.iscoroutinefunction(_work(target))
         self._fields = attrs.has(self.job_class) and bool(attrs.fields(self.job_class))
         self._converter = strict_converter()
         if self._fields:
@@ -135,6 +141,12 @@ def dump_result(value: object) -> tuple[str | None, str | None]:
     if len(text) > MAX_RESULT:
         return None, f"the result has {len(text):,} bytes, more than {MAX_RESULT:,}"
     return text, None
+
+
+def _work(target: Any) -> Any:
+    """The code that decides whether a job is asynchronous."""
+    run = getattr(target, "run", target)
+    return target.run_resource if run is MultiResourceScheduledEventJob.run else run
 
 
 def _job_class(function: Callable[..., Any]) -> type:

@@ -23,10 +23,14 @@ from horae_hookspecs.abc import ActivationContext as ActivationContext
 from horae_hookspecs.abc import EventOptions as EventOptions
 from horae_hookspecs.abc import Executor as Executor
 from horae_hookspecs.abc import HostView as HostView
+from horae_hookspecs.abc import (
+    MultiResourceScheduledEventJob as MultiResourceScheduledEventJob,
+)
 from horae_hookspecs.abc import RunContext as RunContext
 from horae_hookspecs.abc import Schedule as Schedule
 from horae_hookspecs.abc import ScheduledEventJob as ScheduledEventJob
 from horae_hookspecs.abc import ScheduleLike as ScheduleLike
+from horae_hookspecs.abc import Tracker as Tracker
 from horae_hookspecs.abc import Work as Work
 from horae_hookspecs.abc import require_aware as require_aware
 from horae_hookspecs.errors import CancelEvent as CancelEvent
@@ -34,6 +38,7 @@ from horae_hookspecs.errors import HoraeError as HoraeError
 from horae_hookspecs.errors import NaiveDatetimeError as NaiveDatetimeError
 from horae_hookspecs.errors import OutsideRunError as OutsideRunError
 from horae_hookspecs.errors import RegistrationError as RegistrationError
+from horae_hookspecs.errors import ResourcesFailed as ResourcesFailed
 from horae_hookspecs.errors import RetryLater as RetryLater
 from horae_hookspecs.errors import RunControl as RunControl
 from horae_hookspecs.errors import ScheduleError as ScheduleError
@@ -59,5 +64,6 @@ from horae_hookspecs.registration import ScheduledEventManager as ScheduledEvent
 from horae_hookspecs.registration import (
     ScheduledEventRegistryWrapper as ScheduledEventRegistryWrapper,
 )
+from horae_hookspecs.tracker import ScheduledEventTracker as ScheduledEventTracker
 
 __all__ = [name for name in dir() if not name.startswith("_")]

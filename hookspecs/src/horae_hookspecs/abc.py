@@ -127,6 +127,9 @@ class RunContext(Protocol):
     """When the type's timeout ends this run, in UTC."""
     host: "HostView"
     """The host that runs it."""
+    resources: Sequence[str]
+    """What a multi-resource run is to work on: at first all that the event names, in a retry those
+    that have not succeeded yet. Empty in any other run."""
 
     @property
     def log(self) -> Any:
@@ -139,6 +142,21 @@ class RunContext(Protocol):
     def progress(self, fraction: float, text: str = "") -> None:
         """Tell how far the run is, from 0.0 to 1.0."""
 
+    def each(self, work: "Callable[[RunContext, str], object]") -> Any:
+        """Do ``work`` for each of ``resources``, one after the other; call it once in a run.
+
+        What ``work`` returns or raises becomes that resource's outcome, and the next one's turn
+        comes whatever it was. It is given a context of its own, with its ``resource``, with an
+        ``idempotency_key`` that no other resource has, and with follow-ups that are kept if this
+        resource succeeds. Before each one ``cancelled`` is looked at.
+
+        At the end it raises RetryLater when some resources did, for the longest time that one of
+        them asks for: the run goes on with only those. Else it raises ResourcesFailed when any
+        has failed, here or earlier in the occurrence. A CancelEvent passes through at once.
+
+        With an ``async def`` it gives an awaitable that does the same.
+        """
+
     def schedule(
         self,
         event_type: str | object,
@@ -148,7 +166,55 @@ class RunContext(Protocol):
     ) -> None:
         """Plan a follow-up event: stored together with this run's outcome, or not at all.
 
-        Raises the same errors as ``Host.schedule``. It has no id before the run ends.
+        Raises the same errors as ``Host.schedule``, but KeyTaken: by the end of the run it is too
+        late for that, so ``on_conflict="error"`` means ``"keep"`` here. It has no id before the
+        run ends.
+        """
+
+    def tracker(
+        self, origin: str | None = None, *, cancel_missing: bool = False
+    ) -> AbstractContextManager["Tracker"]:
+        """A unit of work that is part of this run's outcome; see ``HostView.tracker``."""
+
+
+class Tracker(Protocol):
+    """One unit of work: what is scheduled in its block is stored together at its end, or not at
+    all. An exception that leaves the block stores nothing.
+
+    Each call is checked at once and raises what ``Host.schedule`` raises. Calls that differ in
+    nothing but their resource become one event where the job is a MultiResourceScheduledEventJob;
+    instants less than a second apart count as the same, so that ``now`` may be read for each.
+    """
+
+    ids: Sequence[int]
+    """The ids of the events, in order, once they are stored; in place of one whose key was taken,
+    the id of the one that has it. Empty before, and for a unit that is stored with a run."""
+
+    def schedule(
+        self,
+        event_type: str | object,
+        arguments: Mapping[str, Any] | None = None,
+        schedule: ScheduleLike = None,
+        **options: Unpack[EventOptions],
+    ) -> None:
+        """Add an event; ``origin`` is the tracker's unless one is given here."""
+
+    def schedule_bot_event(
+        self,
+        *,
+        bot: object,
+        resource: object,
+        description: str | None,
+        event_type: str | object,
+        schedule_data: ScheduleLike,
+        action_data: Mapping[str, Any] | str | None = None,
+    ) -> None:
+        """Add an event that a bot asks for.
+
+        ``bot`` is its name, or an object with a ``name``, ``uid`` or ``bot_id``; the event's
+        origin is ``bot:<name>`` unless the tracker has one. ``resource`` is an id, or an object
+        with a ``resource_id`` or ``id``. ``action_data`` are the arguments, also as JSON text.
+        Raises TypeError for a bot or a resource that has no such name.
         """
 
 
@@ -188,6 +254,34 @@ class ScheduledEventJob:
         default keeps them: right where a new version only adds fields with defaults.
         """
         return arguments
+
+
+class MultiResourceScheduledEventJob(ScheduledEventJob):
+    """A job for many resources: one event names them, and each has an outcome of its own.
+
+    ::
+
+        @events.register("acme.start_resource", retry=Retry(attempts=3))
+        class StartResource(MultiResourceScheduledEventJob):
+            def run_resource(self, context: RunContext, resource: str) -> object:
+                return cloud.start(resource, token=context.idempotency_key)
+
+    Scheduled with ``resources=["i-1", "i-2"]``, or with one ``resource``. One that fails hides no
+    other: ``Run.resources`` tells of each, a run in which any failed has failed, and a retry takes
+    only those that have not succeeded. The next occurrence takes all of them again.
+    """
+
+    __slots__ = ()
+
+    def run(self, context: RunContext) -> object:
+        """Take one resource after the other. Override it to decide that yourself."""
+        return context.each(self.run_resource)
+
+    def run_resource(self, context: RunContext, resource: str) -> object:
+        """Do the work for one resource; may be an ``async def``. It ends like a run does."""
+        raise NotImplementedError(
+            f"{type(self).__qualname__} has no run_resource(self, context, resource) method."
+        )
 
 
 class Work(Protocol):
@@ -278,6 +372,17 @@ class HostView(Protocol):
 
     def cancel(self, event_id: int, reason: str = "") -> bool:
         """Cancel an event; False when it was over already."""
+
+    def tracker(
+        self, origin: str | None = None, *, cancel_missing: bool = False
+    ) -> AbstractContextManager[Tracker]:
+        """A unit of work: ``with host.tracker("night") as tracker: tracker.schedule(...)``.
+
+        ``cancel_missing`` says that the block names all resources that ``origin`` still wants
+        events for: its pending events for any other are cancelled, with the reason recorded, in
+        the same transaction, and those for several are narrowed to the named ones. Events without
+        a resource, running ones and those that are over stay as they are. It needs an origin.
+        """
 
     def ask(self, hook: str, **arguments: object) -> list[Any]:
         """What every loaded plugin answers to a hook; one that raises is logged and left out."""

@@ -5,11 +5,13 @@ HoraeError
 ├── ScheduleError          a schedule that cannot be built or read
 │   └── NaiveDatetimeError a datetime without a time zone
 ├── OutsideRunError        something that needs a running host was used without one
+├── ResourcesFailed        a multi-resource run did not succeed for all of its resources
 └── RunControl             raised inside a run to say how it ends
     ├── RetryLater         not now; burns no attempt
     └── CancelEvent        never again
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 
@@ -48,6 +50,14 @@ class NaiveDatetimeError(ScheduleError):
 
 class OutsideRunError(HoraeError):
     """What was used works only inside a run or an activation, where a host is known."""
+
+
+class ResourcesFailed(HoraeError):
+    """Some of a run's resources failed; ``Run.resources`` tells of each."""
+
+    def __init__(self, message: str, *, failed: Sequence[str]) -> None:
+        super().__init__(message)
+        self.failed = tuple(failed)
 
 
 class RunControl(HoraeError):

@@ -34,6 +34,7 @@ from horae.plugins.leaks import Probes
 from horae.registry import Contribution, Drained, Generation, Registry
 from horae.stores.base import Store
 from horae_hookspecs import HostView, PluginInfo, PluginState, UnloadReport
+from horae_hookspecs._current import acting_for
 
 Drain = Callable[[Generation, float, str], Drained]
 """Lets the runs of a withdrawn generation come to their end; the engine does it."""
@@ -207,7 +208,8 @@ class Lifecycle:
     def _collect(self, loaded: Loaded) -> None:
         seeds = loader.seed_hooks(loaded.plugin)
         if seeds:
-            seeds[0]()
+            with acting_for(self._host):
+                seeds[0]()
         loaded.contribution = loader.collect(
             self._manager, loaded.plugin, loaded.generation, loaded.modules()
         )
@@ -219,7 +221,8 @@ class Lifecycle:
         for executor in loaded.contribution.executors.values():
             executor.start()
             loaded.activation.undo(executor.stop)
-        self._call(loaded, "horae_activate")
+        with acting_for(self._host):
+            self._call(loaded, "horae_activate")
 
     def _publish(self, loaded: Loaded) -> None:
         assert loaded.contribution is not None

@@ -23,9 +23,10 @@ from horae.scheduling.executors import AsyncExecutor, InlineExecutor, ThreadExec
 from horae.scheduling.leases import Lease
 from horae.scheduling.recurrence import Result, load_schedule, settlement
 from horae.scheduling.reentry import Reentries
+from horae.scheduling.requests import Planner
 from horae.scheduling.runner import RunnerWork
 from horae.settings import Settings
-from horae.stores.base import Claimed, Lane, NewEvent, Provider, Settlement, Store
+from horae.stores.base import Claimed, Lane, Provider, Settlement, Store
 from horae_hookspecs import Cause, Executor, HostView, Outcome
 
 MAX_BATCH: Final = 1000
@@ -61,14 +62,14 @@ class Engine:
         settings: Settings,
         lease: Lease,
         host: HostView,
-        plan: Callable[..., NewEvent],
+        planner: Planner,
         on_foreign_change: Callable[[], None],
     ) -> None:
         self.store = store
         self.registry = registry
         self.clock = clock
         self.host = host
-        self.plan = plan
+        self.planner = planner
         self.failure: BaseException | None = None
         self._settings = settings
         self._lease = lease

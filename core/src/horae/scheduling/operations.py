@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Unpack
 
 from horae.clock import Clock, from_micros
@@ -10,8 +10,9 @@ from horae.errors import EventNotFound, WaitTimeout
 from horae.registry import Registry
 from horae.scheduling.engine import Engine
 from horae.scheduling.requests import Planner
+from horae.scheduling.tracker import Unit
 from horae.settings import Settings
-from horae.stores.base import OVER, NewEvent, Store
+from horae.stores.base import OVER, Added, NewEvent, Step, Store, carry_out
 from horae_hookspecs import (
     Cause,
     EventOptions,
@@ -71,11 +72,22 @@ class EventOperations:
         """
         moment = self._planner.moment()
         events = [self._planner.plan(**request, moment=moment) for request in requests]
-        added = self.store.add(events)
-        for new, one in zip(events, added, strict=True):
-            if one.created:
-                self._added(new, one.id)
-        return [one.id for one in added]
+        return self._all_added(events, self.store.add(events))
+
+    def tracker(self, origin: str | None = None, *, cancel_missing: bool = False) -> Unit:
+        """A unit of work: what is scheduled in its block is stored together at its end, or not at
+        all; see ``horae_hookspecs.Tracker``.
+
+        ``cancel_missing`` says that the block names all resources that ``origin`` still wants
+        events for: its pending ones for any other are cancelled in the same transaction, and
+        those for several resources narrowed. Raises SettingsError when it has no origin.
+        """
+        return Unit(self._planner, self._carry_out, origin, cancel_missing=cancel_missing)
+
+    def _carry_out(self, steps: Sequence[Step]) -> Sequence[int]:
+        with self.store.transaction():
+            added = carry_out(self.store, steps, self.clock.micros())
+        return self._all_added([step for step in steps if isinstance(step, NewEvent)], added)
 
     def get(self, event_id: int) -> ScheduledEvent | None:
         """The event, or None."""
@@ -152,6 +164,12 @@ class EventOperations:
         for (event_type, state), count in sorted(self.store.overview().items()):
             counts.setdefault(event_type, {})[state] = count
         return counts
+
+    def _all_added(self, events: Sequence[NewEvent], added: Sequence[Added]) -> list[int]:
+        for new, one in zip(events, added, strict=True):
+            if one.created:
+                self._added(new, one.id)
+        return [one.id for one in added]
 
     def _added(self, new: NewEvent, event_id: int) -> None:
         if self._engine is not None:

@@ -15,7 +15,7 @@ import attrs
 from horae.clock import LATEST, from_micros, to_micros
 from horae.errors import summarise
 from horae.payloads import encode
-from horae.stores.base import Claim, NewEvent, Settlement
+from horae.stores.base import Claim, Settlement, Step
 from horae_hookspecs import (
     Absent,
     Cause,
@@ -47,7 +47,8 @@ class Result:
     ``after`` is the wait that the job asked for; ``quarantine`` sets the event aside; ``final``
     says that an interrupted occurrence is not to be repeated, and not ``retryable`` that a failed
     one is not tried again. ``left_out`` is there where nothing was run: what was due up to that
-    instant is left out.
+    instant is left out. ``resources`` has the outcomes of a multi-resource run, ``carried`` those
+    that hold for what comes after it in the same occurrence; both JSON.
     """
 
     outcome: Outcome
@@ -63,7 +64,9 @@ class Result:
     cause: Cause | None = None
     retryable: bool = True
     left_out: int | None = None
-    follow_ups: Sequence[NewEvent] = ()
+    follow_ups: Sequence[Step] = ()
+    resources: str | None = None
+    carried: str | None = None
 
 
 def settlement(
@@ -76,7 +79,9 @@ def settlement(
     again = _again(waiting, claim, result, policy.retry, began)
     if again is not None:
         return again
-    concluded = waiting._replace(settled=claim.occurrence, attempt=0, covered=None)
+    concluded = waiting._replace(
+        settled=claim.occurrence, attempt=0, covered=None, resource_outcomes=None
+    )
     if result.outcome is Outcome.CANCELLED:
         return concluded._replace(state=State.CANCELLED, due=None)
     over = concluded._replace(state=_final(result), due=None)
@@ -113,6 +118,8 @@ def _waiting(claim: Claim, result: Result) -> Settlement:
         reason=result.reason,
         follow_ups=result.follow_ups,
         cause=result.cause,
+        resources=result.resources,
+        resource_outcomes=claim.resource_outcomes if result.resources is None else result.carried,
     )
 
 
@@ -155,6 +162,11 @@ def _next_try(retry: Retry, attempt: int, began: int, finished: int) -> int | No
     due = finished + backoff(retry, attempt)
     too_late = retry.max_age is not None and due - began > retry.max_age // MICROSECOND
     return None if too_late else due
+
+
+def worth_retrying(retry: Retry, error: BaseException) -> bool:
+    """Whether what a job raised is of a kind that is tried again."""
+    return isinstance(error, retry.on) and not isinstance(error, retry.never)
 
 
 def backoff(retry: Retry, attempt: int) -> int:

@@ -13,6 +13,7 @@ from horae.errors import SettingsError, UnknownEventType, UnknownSchedule
 from horae.payloads import check_by_schema, encode, to_json
 from horae.registry import Entry, Registry
 from horae.scheduling.recurrence import dump_absent, dump_missed, dump_schedule, offset_of
+from horae.scheduling.resources import mismatch
 from horae.stores.base import PRIORITIES, CatalogueEntry, NewEvent, Store
 from horae_hookspecs import EventOptions, Missed, Schedule, ScheduleError, ScheduleLike
 from horae_hookspecs.registration import check_absent
@@ -78,6 +79,11 @@ class Planner:
         """The event that the arguments of ``Host.schedule`` ask for; raises what that raises."""
         moment = moment or self.moment()
         name, version, text = self._payload(event_type, arguments, allow_unknown, moment)
+        stored = _stored(options, moment) if options else {}
+        entry = self._registry.snapshot.types.get(name)
+        if entry is not None:  # else it is asked when it is back
+            stored = {"absent": dump_absent(entry.policy.absent)} | stored
+            _check_resources(entry, stored)
         times = self._times(schedule, moment)
         return NewEvent(
             event_type=name,
@@ -89,13 +95,13 @@ class Planner:
             created=moment.micros,
             recurs=times.recurs,
             offset=times.offset,
-            **({"absent": self._absent(name)} | (_stored(options, moment) if options else {})),
+            **stored,
         )
 
-    def _absent(self, event_type: str) -> str | int | None:
-        """What its type says now, if it is loaded; else it is asked when it is back."""
+    def is_multi(self, event_type: str) -> bool:
+        """Whether the loaded job of a type is one for many resources."""
         entry = self._registry.snapshot.types.get(event_type)
-        return None if entry is None else dump_absent(entry.policy.absent)
+        return entry is not None and entry.job.is_multi
 
     def _payload(
         self,
@@ -145,6 +151,17 @@ class Planner:
                 if parsed is not None:
                     return parsed
         raise UnknownSchedule(value, sorted(kinds))
+
+
+def _check_resources(entry: Entry, stored: Mapping[str, Any]) -> None:
+    wrong = mismatch(
+        entry.event_type,
+        is_multi=entry.job.is_multi,
+        resource=stored.get("resource"),
+        resources=stored.get("resources"),
+    )
+    if wrong is not None:
+        raise SettingsError(f"{wrong[0].upper()}{wrong[1:]}.")
 
 
 def _stored(options: EventOptions, moment: Moment) -> dict[str, Any]:

@@ -5,14 +5,16 @@ becomes an outcome; nothing it raises gets past this file, and nothing of it is 
 """
 
 import contextvars
+import copy
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Unpack
 
+import attrs
 import structlog
 
 from horae.clock import Clock, from_micros
@@ -20,8 +22,11 @@ from horae.errors import describe, storable, summarise
 from horae.payloads import dump_result
 from horae.registry import Entry, Observer, Registry, hook_failed
 from horae.scheduling.misfires import left_out
-from horae.scheduling.recurrence import Result, load_schedule
-from horae.stores.base import Claim, Lane, NewEvent
+from horae.scheduling.recurrence import Result, load_schedule, worth_retrying
+from horae.scheduling.requests import Planner
+from horae.scheduling.resources import Ledger, mismatch
+from horae.scheduling.tracker import Unit
+from horae.stores.base import Claim, Lane, NewEvent, Step
 from horae_hookspecs import (
     CancelEvent,
     Cause,
@@ -29,9 +34,13 @@ from horae_hookspecs import (
     Executor,
     HostView,
     Outcome,
+    OutsideRunError,
+    ResourcesFailed,
     RetryLater,
+    RunContext,
     ScheduleLike,
 )
+from horae_hookspecs._current import CURRENT
 
 
 class Desk(Protocol):
@@ -40,16 +49,13 @@ class Desk(Protocol):
     registry: Registry
     clock: Clock
     host: HostView
+    planner: Planner
 
     def begin(self, work: "RunnerWork") -> bool:
         """Take the run over from the queue and note its start; False when it was given back."""
 
     def report(self, work: "RunnerWork", result: Result) -> bool:
         """Hand in the outcome; False when the run was given up, and this answer is fenced."""
-
-    @property
-    def plan(self) -> Callable[..., NewEvent]:
-        """Check a follow-up event, given as to ``Host.schedule``, and raise what that raises."""
 
 
 class RunnerWork:
@@ -63,6 +69,7 @@ class RunnerWork:
         "entry",
         "executor",
         "lane",
+        "ledger",
         "row",
         "started",
         "thread",
@@ -77,6 +84,7 @@ class RunnerWork:
         self.claim = row.claim
         self.lane = lane
         self.entry = entry
+        self.ledger: Ledger | None = None
         self.started = 0
         self.deadline: int | None = None
         self.thread: int | None = None
@@ -134,9 +142,15 @@ class RunnerWork:
             return None
         return storable(f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}")
 
+    def resources_so_far(self) -> str | None:
+        """What has become of its resources, as JSON, while it runs; None when there is nothing."""
+        return None if self.ledger is None else self.ledger.so_far()
+
     def result(self, outcome: Outcome, **details: Any) -> Result:
-        """A result of this run, finished now."""
+        """A result of this run, finished now; its resources are as far as they are."""
         now = self.desk.clock.micros()
+        if self.ledger is not None:
+            details |= attrs.asdict(self.ledger.account(outcome), recurse=False)
         return Result(outcome, started=self.started or now, finished=now, **details)
 
 
@@ -169,7 +183,7 @@ class _Attempt:
         if snapshot.types.get(work.event_type) is not entry:
             self.refusal = work.result(Outcome.RETURNED)
         else:
-            self.refusal = self._needless() or self._unbuildable()
+            self.refusal = self._needless() or self._unbuildable() or self._unfit()
         if self.refusal is None and "horae_authorize" in snapshot.observers:
             self.refusal = self._forbidden()
         if self.refusal is None:
@@ -180,7 +194,7 @@ class _Attempt:
 
     def perform(self) -> Any:
         """Call the job; gives an awaitable where the job is asynchronous."""
-        _CURRENT.set(self.context)
+        CURRENT.set(self.context)
         return self.job.run(self.context)
 
     def _needless(self) -> Result | None:
@@ -240,6 +254,20 @@ class _Attempt:
             )
         return None
 
+    def _unfit(self) -> Result | None:
+        """Open the ledger of a multi-resource run; none can be run without its resources."""
+        row, is_multi = self.work.row, self.work.entry.job.is_multi
+        if not is_multi and row.resources is None:
+            return None
+        named = {"resource": row.resource, "resources": row.resources}
+        reason = mismatch(self.work.event_type, is_multi=is_multi, **named)
+        if reason is not None:
+            return self.work.result(
+                Outcome.FAILED, error=reason, cause=Cause.ERROR, reason=reason, quarantine=True
+            )
+        self.work.ledger = Ledger(row, self.work.entry.policy.retry)
+        return None
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -259,8 +287,9 @@ class _Attempt:
             result = _classify(self.work, error, self.value)
         except BaseException as broken:  # what the job gave or raised breaks when it is looked at
             return self.work.result(Outcome.FAILED, error=describe(broken), cause=Cause.ERROR)
-        if error is None:
-            result.follow_ups = self.context.follow_ups
+        self.context.over = True
+        if result.outcome is Outcome.SUCCEEDED:
+            result.follow_ups = [*result.follow_ups, *self.context.follow_ups]
         return result
 
 
@@ -278,17 +307,17 @@ def _classify(work: RunnerWork, error: BaseException | None, value: Any) -> Resu
         )
     if isinstance(error, CancelEvent):
         return work.result(Outcome.CANCELLED, reason=storable(error))
-    retry = work.entry.policy.retry
-    return work.result(
-        Outcome.FAILED,
-        error=describe(error),
-        cause=Cause.ERROR,
-        retryable=isinstance(error, retry.on) and not isinstance(error, retry.never),
-    )
+    told, retryable = describe(error), worth_retrying(work.entry.policy.retry, error)
+    if isinstance(error, ResourcesFailed) and work.ledger is not None:
+        told, retryable = storable(error), work.ledger.worth_retrying
+    return work.result(Outcome.FAILED, error=told, cause=Cause.ERROR, retryable=retryable)
 
 
 class _Context:
-    """See ``horae_hookspecs.RunContext``."""
+    """See ``horae_hookspecs.RunContext``; ``part`` is the resource that it is about, if it is."""
+
+    part: str | None = None
+    over = False
 
     def __init__(self, work: RunnerWork) -> None:
         row = work.row
@@ -301,7 +330,8 @@ class _Context:
         self.user = row.user
         self.description = row.description
         self.host = work.desk.host
-        self.follow_ups: list[NewEvent] = []
+        self.resources = () if work.ledger is None else work.ledger.todo
+        self.follow_ups: list[Step] = []
 
     @property
     def occurrence(self) -> datetime:
@@ -310,8 +340,9 @@ class _Context:
 
     @property
     def idempotency_key(self) -> str:
-        """Event and occurrence, so every attempt has the same."""
-        return f"{self.event_id}-{self._work.row.occurrence}"
+        """Event and occurrence, so every attempt has the same; each resource has its own."""
+        part = "" if self.part is None else f"-{self.part}"
+        return f"{self.event_id}-{self._work.row.occurrence}{part}"
 
     @property
     def deadline(self) -> datetime | None:
@@ -347,10 +378,43 @@ class _Context:
         **options: Unpack[EventOptions],
     ) -> None:
         """Checked now, stored with the outcome of a run that ends well."""
-        self.follow_ups.append(self._work.desk.plan(event_type, arguments, schedule, **options))
+        planner = self._work.desk.planner
+        self._follow_up([planner.plan(event_type, arguments, schedule, **options)])
+
+    def tracker(self, origin: str | None = None, *, cancel_missing: bool = False) -> Unit:
+        """A unit that is stored like that."""
+        return Unit(self._work.desk.planner, self._follow_up, origin, cancel_missing=cancel_missing)
+
+    def _follow_up(self, steps: Sequence[Step]) -> Sequence[int]:
+        if self.over:
+            raise OutsideRunError(
+                f"The run of event {self.event_id} is over, and its follow-ups are stored; "
+                "schedule through context.host instead."
+            )
+        self.follow_ups += map(_keeping, steps)
+        return ()
+
+    def each(self, work: Callable[[RunContext, str], object]) -> Any:
+        """The ledger has the resources, and takes down what becomes of them."""
+        if self._work.ledger is None:
+            raise TypeError(
+                f"context.each() is for the job of a MultiResourceScheduledEventJob, and that of "
+                f"event type {self.event_type!r} is none."
+            )
+        return self._work.ledger.each(self._about, work)
+
+    def _about(self, resource: str) -> "_Context":
+        part = copy.copy(self)
+        part.part = part.resource = resource
+        part.follow_ups = []
+        return part
 
 
-_CURRENT: contextvars.ContextVar[_Context] = contextvars.ContextVar("horae_run")
+def _keeping(step: Step) -> Step:
+    """A follow-up whose key is taken when the run ends must not take the run's outcome with it."""
+    if isinstance(step, NewEvent) and step.on_conflict == "error":
+        return attrs.evolve(step, on_conflict="keep")
+    return step
 
 
 class _Wrappers:

@@ -43,6 +43,20 @@ CANCEL_RUNNING: Final = """
 UPDATE horae_event SET cancel_requested = 1, reason = ? WHERE id = ? AND state = 'running'
 """
 
+# Both ride horae_event_origin: what an origin has pending.
+MISSING: Final = """
+SELECT id FROM horae_event
+WHERE origin = ? AND state = 'pending' AND resource IS NOT NULL AND resources IS NULL
+      AND resource NOT IN (SELECT value FROM json_each(?))
+"""
+
+WITH_SEVERAL: Final = """
+SELECT id, resources FROM horae_event
+WHERE origin = ? AND state = 'pending' AND resources IS NOT NULL
+"""
+
+NARROW: Final = "UPDATE horae_event SET resources = ? WHERE id = ?"
+
 # Whoever comes back from a pause tries the gate anew: the place in front of it was not kept.
 PAUSE: Final = """
 UPDATE horae_event SET paused = ?, blocked = NULL
@@ -132,10 +146,13 @@ FROM (SELECT id, claim AS held,
 WHERE event = lost.id AND claim = lost.held AND outcome IS NULL
 """
 
-# Rides horae_event_running.
+# Rides horae_event_running. What a multi-resource run had shown to be done is not done again.
 RESCUE_EVENTS: Final = f"""
 UPDATE horae_event
-SET state = CASE WHEN cancel_requested THEN 'cancelled'
+SET resource_outcomes = ifnull(
+        (SELECT r.resources FROM horae_run r
+         WHERE r.event = horae_event.id AND r.claim = horae_event.claim), resource_outcomes),
+    state = CASE WHEN cancel_requested THEN 'cancelled'
                  WHEN interruptions + 1 >= {MAX_INTERRUPTIONS} THEN 'quarantined'
                  ELSE 'pending' END,
     due = CASE WHEN cancel_requested THEN NULL

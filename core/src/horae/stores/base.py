@@ -6,9 +6,11 @@ into. Verbs may be called from any thread; each is one transaction, or part of t
 ``transaction`` opened in the same thread, and has either happened as a whole or not at all.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from itertools import groupby
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 import attrs
 
@@ -74,6 +76,19 @@ class NewEvent:
     def due_for(self, event_id: int) -> int:
         """When this event is due under the id that it was given."""
         return self.due if self.offset is None else self.due + self.offset(event_id)
+
+
+@attrs.frozen
+class CancelMissing:
+    """Cancel what an origin wanted for resources that it does not name any more; see the verb."""
+
+    origin: str
+    resources: frozenset[str]
+    reason: str
+
+
+Step: TypeAlias = NewEvent | CancelMissing
+"""What a unit of work does."""
 
 
 @attrs.frozen
@@ -176,6 +191,7 @@ class Settlement(NamedTuple):
 
     ``keeps_hold`` says that the run was given up while its code goes on: whatever gates it had
     passed stay occupied until ``release`` is told that it ended, or its host is lost.
+    ``follow_ups`` are carried out in their order.
     """
 
     event_id: int
@@ -197,7 +213,7 @@ class Settlement(NamedTuple):
     result_error: str | None = None
     error: str | None = None
     reason: str | None = None
-    follow_ups: Sequence[NewEvent] = ()
+    follow_ups: Sequence[Step] = ()
     covers: int = 1
     cause: Cause | None = None
     resources: str | None = None
@@ -291,6 +307,25 @@ def last_chance(event_id: int, now: int) -> int:
     return now + LAST_CHANCE + event_id % steps * step
 
 
+def still_named(missing: CancelMissing, resources: str) -> str | None:
+    """What is left of an event's resources, a JSON list; None when nothing is."""
+    left = [name for name in json.loads(resources) if name in missing.resources]
+    return json.dumps(left) if left else None
+
+
+def carry_out(store: "Store", steps: Sequence[Step], now: int) -> list[Added]:
+    """Do ``steps`` in their order, inside the caller's transaction; what became of the events."""
+    added: list[Added] = []
+    for kind, group in groupby(steps, type):
+        if kind is NewEvent:
+            added += store.add([step for step in group if isinstance(step, NewEvent)])
+        else:
+            for step in group:
+                assert isinstance(step, CancelMissing)
+                store.cancel_missing(step, now)
+    return added
+
+
 class Store(Protocol):
     """Keeps events, runs, hosts and plugins. See the module docstring for what holds throughout."""
 
@@ -343,6 +378,14 @@ class Store(Protocol):
 
     def cancel(self, event_id: int, reason: str, now: int) -> bool:
         """End a pending or quarantined event; ask a running one to end, with nothing after it."""
+
+    def cancel_missing(self, missing: CancelMissing, now: int) -> list[int]:
+        """Cancel the pending events of an origin whose resource is not among those it names.
+
+        Of an event for several resources only the named ones are left; it is cancelled when none
+        is. Events without any, and those in any other state, stay as they are. The ids of those
+        that were cancelled.
+        """
 
     def pause(self, event_id: int, paused: bool) -> bool:
         """Keep an event from being claimed, or allow it again; False when it is over."""

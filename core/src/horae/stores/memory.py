@@ -19,6 +19,7 @@ from horae.stores.base import (
     OVER,
     Added,
     Backlog,
+    CancelMissing,
     CatalogueEntry,
     Claim,
     Claimed,
@@ -28,7 +29,9 @@ from horae.stores.base import (
     PluginRow,
     Provider,
     Settlement,
+    carry_out,
     last_chance,
+    still_named,
 )
 from horae_hookspecs import Cause, Outcome, Page, Run, ScheduledEvent, State
 
@@ -180,6 +183,22 @@ class MemoryStore:
                 event.last_outcome = event.last_outcome or Outcome.CANCELLED
             self._gates.give_way(self._data, [event_id])
             return True
+
+    def cancel_missing(self, missing: CancelMissing, now: int) -> list[int]:
+        """By origin, then by resource."""
+        over = []
+        with self._lock:
+            for event in self._data.events.values():
+                if event.state is State.PENDING and event.new.origin == missing.origin:
+                    resource, resources = event.new.resource, event.new.resources
+                    left = resources and still_named(missing, resources)
+                    if left:
+                        event.new = attrs.evolve(event.new, resources=left)
+                    elif resources or (resource is not None and resource not in missing.resources):
+                        over.append(event.id)
+            for event_id in over:
+                self.cancel(event_id, missing.reason, now)
+        return over
 
     def pause(self, event_id: int, paused: bool) -> bool:
         """A flag."""
@@ -346,7 +365,7 @@ class MemoryStore:
             covers=one.covers,
             resources=None if one.resources is None else json.loads(one.resources),
         )
-        self.add(one.follow_ups)
+        carry_out(self, one.follow_ups, one.finished)
 
     def release(self, event_id: int, claim: int) -> None:
         """By event and claim."""
@@ -408,6 +427,9 @@ class MemoryStore:
             error=reason,
             cause=cause,
         )
+        done = self._data.runs[key].resources
+        if done is not None:
+            event.resource_outcomes = json.dumps(dict(done))
         event.last_outcome, event.host = Outcome.INTERRUPTED, None
         if event.cancel_requested:
             event.state, event.due, event.cancel_requested = State.CANCELLED, None, False

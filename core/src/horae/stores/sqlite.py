@@ -23,6 +23,7 @@ from horae.stores.base import (
     PRIORITIES,
     Added,
     Backlog,
+    CancelMissing,
     CatalogueEntry,
     Claim,
     Claimed,
@@ -32,6 +33,8 @@ from horae.stores.base import (
     PluginRow,
     Provider,
     Settlement,
+    carry_out,
+    still_named,
 )
 from horae_hookspecs import Cause, Page, Run, ScheduledEvent, State
 
@@ -246,6 +249,22 @@ class SqliteStore:
             self._gates.give_way(writer, [event_id])
             return cancelled
 
+    def cancel_missing(self, missing: CancelMissing, now: int) -> list[int]:
+        """One statement for events with one resource; those with several are looked at singly."""
+        with self.transaction(), self._write() as writer:
+            named = json.dumps(sorted(missing.resources))
+            one_each = writer.execute(sql.MISSING, (missing.origin, named)).fetchall()
+            over = [event_id for (event_id,) in one_each]
+            for event_id, resources in writer.execute(sql.WITH_SEVERAL, (missing.origin,)):
+                left = still_named(missing, resources)
+                if left is None:
+                    over.append(event_id)
+                elif left != resources:
+                    writer.execute(sql.NARROW, (left, event_id))
+            writer.executemany(sql.CANCEL_WAITING, [(missing.reason, one) for one in over])
+            self._gates.give_way(writer, over)
+            return sorted(over)
+
     def pause(self, event_id: int, paused: bool) -> bool:
         """Moves the event out of, or back into, the ready index."""
         with self.transaction(), self._write() as writer:
@@ -346,7 +365,7 @@ class SqliteStore:
                 if one.due is not None:
                     self._heads.lower(one.lane, one.priority, one.due)
                 if one.follow_ups:
-                    self.add(one.follow_ups)
+                    carry_out(self, one.follow_ups, one.finished)
             self._gates.leave(writer, [one for one in valid if held[one[:2]][1]])
         return {one[:2] for one in settlements} - held.keys()
 

@@ -58,6 +58,9 @@ CREATE INDEX horae_event_blocked ON horae_event (blocked, lane, priority, due)
 -- The few that an operator holds back.
 CREATE INDEX horae_event_paused ON horae_event (lane, due) WHERE state = 'pending' AND paused > 0;
 
+-- What an origin has pending; events without one cost nothing here.
+CREATE INDEX horae_event_origin ON horae_event (origin) WHERE state = 'pending' AND origin IS NOT NULL;
+
 -- What a lost host had in hand.
 CREATE INDEX horae_event_running ON horae_event (host) WHERE state = 'running';
 
