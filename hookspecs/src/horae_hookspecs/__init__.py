@@ -49,6 +49,8 @@ from horae_hookspecs.models import EventTypeInfo as EventTypeInfo
 from horae_hookspecs.models import Missed as Missed
 from horae_hookspecs.models import Outcome as Outcome
 from horae_hookspecs.models import Page as Page
+from horae_hookspecs.models import Pause as Pause
+from horae_hookspecs.models import PauseField as PauseField
 from horae_hookspecs.models import PluginInfo as PluginInfo
 from horae_hookspecs.models import PluginState as PluginState
 from horae_hookspecs.models import Retry as Retry

@@ -158,6 +158,7 @@ class ScheduledEvent:
 
     ``schedule`` is the stored form, JSON with the key ``kind``; ``due`` is None once nothing
     more will run. ``attempt`` counts the tries of the current occurrence that used up budget.
+    ``paused`` says that it is held back, by itself or by a rule for its type, origin or resource.
     ``user`` is on whose behalf it runs. ``resources`` are those of a multi-resource event, and
     ``blocked`` names what holds back one that is due, while something does.
     """
@@ -288,6 +289,19 @@ class UnloadReport:
     collected: bool
     holders: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
+
+
+PauseField = Literal["event_type", "origin", "resource"]
+"""What events are held back by together."""
+
+
+@attrs.frozen
+class Pause:
+    """A rule: all events whose ``field`` has this ``value`` are held back, those to come too."""
+
+    field: PauseField
+    value: str
+    since: datetime
 
 
 @attrs.frozen(kw_only=True)

@@ -1,36 +1,11 @@
 """The gates in the dictionary store: the same rules as in the SQLite store, and told there."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
 
 from horae.stores._gates import Gates, Picker, Row
 from horae.stores._heads import Pair
-from horae.stores.base import Claim, Lane, NewEvent, Provider, Settlement
-from horae_hookspecs import State
-
-
-class Event(Protocol):
-    """What of a stored event concerns its way through the gates."""
-
-    id: int
-    lane: Lane
-    new: NewEvent
-    state: State
-    due: int | None
-    paused: bool
-    blocked: str | None
-
-
-class Data(Protocol):
-    """The events, and who is inside which gate: (gate, event, claim) with the host's id."""
-
-    @property
-    def events(self) -> Mapping[int, Event]:
-        """By id."""
-
-    @property
-    def holds(self) -> dict[tuple[str, int, int], str | None]:
-        """See ``horae_hold``."""
+from horae.stores._memory_rows import Data, Event
+from horae.stores.base import Claim, Provider, Settlement
 
 
 class MemoryGates:

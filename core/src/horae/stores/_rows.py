@@ -10,8 +10,12 @@ from horae.clock import from_micros
 from horae.stores.base import HostRecord, PluginRow
 from horae_hookspecs import Cause, Outcome, PluginState, Run, ScheduledEvent, State
 
+PAUSED: Final = (
+    "(e.state IN ('pending', 'running', 'quarantined') AND (e.paused > 0 OR l.event_type IN "
+    "(SELECT value FROM horae_pause WHERE field = 'event_type')))"
+)
 EVENT_COLUMNS: Final = (
-    "e.id, l.event_type, l.schema_version, e.arguments, e.schedule, e.due, e.state, e.paused, "
+    f"e.id, l.event_type, l.schema_version, e.arguments, e.schedule, e.due, e.state, {PAUSED}, "
     "e.attempt, e.key, e.resource, e.origin, e.description, e.priority, e.created, "
     "e.last_outcome, e.reason, e.user, e.resources, e.blocked"
 )
@@ -25,7 +29,7 @@ EVENT_FILTERS: Final = {
     "id": "e.id",
     "event_type": "l.event_type",
     "state": "e.state",
-    "paused": "e.paused",
+    "paused": PAUSED,
     "key": "e.key",
     "resource": "e.resource",
     "origin": "e.origin",

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from horae.stores import _statements as sql
 from horae.stores._gates import Gates, Picker
 from horae.stores._heads import Heads, Pair
+from horae.stores._sqlite_connections import Db
 from horae.stores.base import Claim, Provider, Settlement
 
 
@@ -79,12 +80,12 @@ class SqliteGates:
         rows = writer.execute(sql.LEAVE_HOST, {"host": host_id}).fetchall()
         self._free(writer, {row[0] for row in rows})
 
-    def give_way(self, writer: sqlite3.Connection, events: Sequence[int]) -> None:
+    def give_way(self, writer: Db, events: Sequence[int]) -> None:
         """These events do not try a gate soon, if ever: those behind them shall."""
         rows = writer.execute(sql.GIVE_WAY, (json.dumps(events),)).fetchall()
         self._free(writer, {row[0] for row in rows})
 
-    def _free(self, writer: sqlite3.Connection, gates: Iterable[str]) -> None:
+    def _free(self, writer: Db, gates: Iterable[str]) -> None:
         """Let the next event of each lane try these gates; harmless where one is full."""
         names = json.dumps(list(gates))
         if names == "[]":

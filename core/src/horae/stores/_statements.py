@@ -8,6 +8,9 @@ from typing import Final
 from horae.stores import _rows
 from horae.stores.base import LAST_CHANCE, LAST_CHANCE_SPREAD, MAX_INTERRUPTIONS
 
+_SET_ASIDE: Final = f"state = 'quarantined' AND interruptions >= {MAX_INTERRUPTIONS}"
+"""That its hosts were lost too often stays true of an event that was changed."""
+
 # -- events
 
 INSERT_LANE: Final = """
@@ -16,21 +19,58 @@ INSERT OR IGNORE INTO horae_lane (event_type, schema_version, kind) VALUES (?, ?
 
 SELECT_LANES: Final = "SELECT id, event_type, schema_version, kind FROM horae_lane ORDER BY id"
 
-INSERT_EVENT: Final = """
+# The rules that hold back an event of this origin or resource, as bits. Without either, the table
+# of rules is not looked at.
+_PAUSED: Final = """
+    CASE WHEN ?10 IS NULL THEN 0 ELSE
+        2 * EXISTS (SELECT 1 FROM horae_pause WHERE field = 'origin' AND value = ?10) END
+    + CASE WHEN ?9 IS NULL THEN 0 ELSE
+        4 * EXISTS (SELECT 1 FROM horae_pause WHERE field = 'resource' AND value = ?9) END
+"""
+
+INSERT_EVENT: Final = f"""
 INSERT INTO horae_event (lane, priority, due, occurrence, recurs, arguments, schedule, key,
-                         resource, origin, description, user, resources, missed, absent, created)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                         resource, origin, description, user, resources, missed, absent, created,
+                         paused)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, {_PAUSED})
+"""
+
+# With the parameters of INSERT_EVENT. The times are set by SET_OCCURRENCE or SET_FOLLOWING; key,
+# origin and time of creation stay, and so does a pause of the event itself.
+REPLACE: Final = f"""
+UPDATE horae_event
+SET lane = ?1, priority = ?2, recurs = ?5, arguments = ?6, schedule = ?7, resource = ?9,
+    description = ?11, user = ?12, resources = ?13, missed = ?14, absent = ?15,
+    paused = (paused & 1) + {_PAUSED}
+WHERE id = ?17
 """
 
 SET_DUE: Final = "UPDATE horae_event SET due = ? WHERE id = ?"
 
 LAST_EVENT: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'horae_event'"
 
+EVENT: Final = f"""
+SELECT {_rows.EVENT_COLUMNS} FROM horae_event e JOIN horae_lane l ON l.id = e.lane WHERE e.id = ?
+"""
+
 # Rides the unique index horae_event_key: who holds this key?
 KEY_HOLDER: Final = """
-SELECT id FROM horae_event
+SELECT id, state FROM horae_event
 WHERE key = ? AND ifnull(origin, '') = ? AND state IN ('pending', 'running', 'quarantined')
 """
+
+# Rides horae_event_keyed backwards: who was the last to hold it, and not too long ago?
+KEY_LAST_HOLDER: Final = """
+SELECT id FROM (SELECT id, created FROM horae_event
+                WHERE key = ? AND ifnull(origin, '') = ? ORDER BY id DESC LIMIT 1)
+WHERE created >= ?
+"""
+
+LANE_ID: Final = """
+SELECT id FROM horae_lane WHERE event_type = ? AND schema_version = ? AND kind = ?
+"""
+
+# -- control
 
 CANCEL_WAITING: Final = """
 UPDATE horae_event
@@ -40,7 +80,8 @@ WHERE id = ? AND state IN ('pending', 'quarantined')
 """
 
 CANCEL_RUNNING: Final = """
-UPDATE horae_event SET cancel_requested = 1, reason = ? WHERE id = ? AND state = 'running'
+UPDATE horae_event SET cancel_requested = 1, reason = ?, next_due = NULL, next_occurrence = NULL
+WHERE id = ? AND state = 'running'
 """
 
 # Both ride horae_event_origin: what an origin has pending.
@@ -57,17 +98,94 @@ WHERE origin = ? AND state = 'pending' AND resources IS NOT NULL
 
 NARROW: Final = "UPDATE horae_event SET resources = ? WHERE id = ?"
 
-# Whoever comes back from a pause tries the gate anew: the place in front of it was not kept.
+# A bit in, or out. Whoever comes back from a pause tries the gate anew: the place in front of it
+# was not kept.
 PAUSE: Final = """
-UPDATE horae_event SET paused = ?, blocked = NULL
-WHERE id = ? AND state IN ('pending', 'running', 'quarantined')
+UPDATE horae_event SET paused = (paused & ~:bit) | (:bit * :paused), blocked = NULL
+WHERE id = :event AND state IN ('pending', 'running', 'quarantined')
 """
 
+# Rides the index of that name: the events that a rule on an origin or a resource holds back.
+LIVE_OF: Final = {
+    field: f"""
+SELECT id FROM horae_event
+WHERE {field} = ? AND state IN ('pending', 'running', 'quarantined')
+"""
+    for field in ("origin", "resource")
+}
+
+ADD_PAUSE: Final = "INSERT OR IGNORE INTO horae_pause (field, value, since) VALUES (?, ?, ?)"
+
+REMOVE_PAUSE: Final = "DELETE FROM horae_pause WHERE field = ? AND value = ?"
+
+PAUSES: Final = "SELECT field, value, since FROM horae_pause ORDER BY field, value"
+
+PAUSED_TYPES: Final = "SELECT value FROM horae_pause WHERE field = 'event_type'"
+
+# Of an overdue occurrence the nominal time stays.
 RUN_NOW: Final = """
 UPDATE horae_event
-SET state = 'pending', due = :now, occurrence = min(occurrence, :now), paused = 0,
+SET state = 'pending', due = :now, occurrence = min(occurrence, :now), paused = paused & ~1,
     blocked = NULL, interruptions = 0, reason = NULL
 WHERE id = :event AND state IN ('pending', 'quarantined')
+"""
+
+CHANGEABLE: Final = """
+SELECT e.state, e.cancel_requested, l.event_type, l.schema_version, l.kind
+FROM horae_event e JOIN horae_lane l ON l.id = e.lane
+WHERE e.id = ? AND e.state IN ('pending', 'running', 'quarantined')
+"""
+
+CHANGE: Final = """
+UPDATE horae_event
+SET lane = :lane, arguments = ifnull(:arguments, arguments),
+    description = ifnull(:description, description), priority = ifnull(:priority, priority),
+    schedule = ifnull(:schedule, schedule), recurs = ifnull(:recurs, recurs)
+WHERE id = :event
+"""
+
+REPAIR: Final = """
+UPDATE horae_event SET state = 'pending', reason = NULL, interruptions = 0, attempt = 0
+WHERE id = ? AND state = 'quarantined'
+"""
+
+# Another occurrence takes the place of the one that was to come, with all its tries.
+SET_OCCURRENCE: Final = """
+UPDATE horae_event
+SET state = 'pending', due = ?, occurrence = ?, attempt = 0, interruptions = 0, covered = NULL,
+    resource_outcomes = NULL, blocked = NULL, reason = NULL
+WHERE id = ?
+"""
+
+SET_FOLLOWING: Final = "UPDATE horae_event SET next_due = ?, next_occurrence = ? WHERE id = ?"
+
+# After a settle or a rescue: what was changed while it ran takes the place of what would follow.
+FOLLOW: Final = f"""
+UPDATE horae_event
+SET state = CASE WHEN {_SET_ASIDE} THEN state ELSE 'pending' END,
+    reason = CASE WHEN {_SET_ASIDE} THEN reason END,
+    due = next_due, occurrence = next_occurrence, next_due = NULL, next_occurrence = NULL,
+    attempt = 0, covered = NULL, resource_outcomes = NULL, ended = NULL
+WHERE id = ? AND next_due IS NOT NULL
+RETURNING lane, priority, due
+"""
+
+# Rides horae_event_running.
+RUNNING_CHANGED: Final = """
+SELECT id FROM horae_event
+WHERE state = 'running' AND host = ? AND next_due IS NOT NULL
+"""
+
+# What a change while it runs has set is how it will stand.
+PLANNED: Final = """
+SELECT e.id, l.event_type, e.schedule, ifnull(next_due, e.due), ifnull(next_occurrence, occurrence),
+       CASE WHEN next_due IS NULL THEN covered END, recurs,
+       CASE WHEN state = 'running' AND next_due IS NULL THEN r.started END
+FROM horae_event e JOIN horae_lane l ON l.id = e.lane
+     LEFT JOIN horae_run r ON r.event = e.id AND r.claim = e.claim
+WHERE e.id IN (SELECT value FROM json_each(?)) AND state IN ('pending', 'running')
+      AND (next_due IS NOT NULL OR NOT cancel_requested)
+ORDER BY e.due, e.id
 """
 
 # -- claim and settle
@@ -108,10 +226,11 @@ SELECT horae_event.id, claim, lane, occurrence, attempt + 1, ?, ?, ?, ?, ?
 FROM json_each(?) AS claimed CROSS JOIN horae_event ON horae_event.id = claimed.value
 """
 
-# Who still runs under the claim that a settlement names; nobody can change it before the updates.
-# And who of them is inside a gate: horae_hold_event answers.
+# Who still runs under the claim that a settlement names, and how it stands now: it may have been
+# changed since the claim. Nobody can do that before the updates. And who of them is inside a gate:
+# horae_hold_event answers.
 HELD: Final = """
-SELECT id, claim, cancel_requested,
+SELECT id, claim, lane, priority, next_due, cancel_requested,
        EXISTS (SELECT 1 FROM horae_hold WHERE event = horae_event.id)
 FROM horae_event
 WHERE state = 'running' AND id IN (SELECT value FROM json_each(?))
@@ -141,7 +260,8 @@ RESCUE_RUNS: Final = f"""
 UPDATE horae_run
 SET finished = ?, outcome = 'interrupted', error = ?, cause = ?, will_retry = lost.again
 FROM (SELECT id, claim AS held,
-             NOT cancel_requested AND interruptions + 1 < {MAX_INTERRUPTIONS} AS again
+             NOT cancel_requested AND next_due IS NULL
+                 AND interruptions + 1 < {MAX_INTERRUPTIONS} AS again
       FROM horae_event WHERE state = 'running' AND host = ?) AS lost
 WHERE event = lost.id AND claim = lost.held AND outcome IS NULL
 """

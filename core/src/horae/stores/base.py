@@ -19,6 +19,8 @@ from horae_hookspecs import (
     Concurrency,
     Outcome,
     Page,
+    Pause,
+    PauseField,
     PluginState,
     Run,
     ScheduledEvent,
@@ -36,6 +38,13 @@ LAST_CHANCE_SPREAD: Final = 21, 100_000
 """Before the try that may be its last, an event waits a second and up to twenty tenths more, in
 microseconds: events that were in the same bad hands twice do not go into the same hands again all
 at once, and are not all set aside when a third host is lost for a reason that is not theirs."""
+
+PAUSE_BITS: Final[Mapping[str | None, int]] = {None: 1, "origin": 2, "resource": 4}
+"""Why an event is held back, as bits: it was paused itself, or a rule holds for its origin or
+its resource. A rule on its type is in no bit: it holds for the whole lane."""
+
+FURTHEST: Final = 2**62
+"""Later than every due time."""
 
 OVER: Final = (State.FINISHED, State.FAILED, State.CANCELLED, State.EXPIRED)
 """The states of events that will not run again."""
@@ -93,10 +102,11 @@ Step: TypeAlias = NewEvent | CancelMissing
 
 @attrs.frozen
 class Added:
-    """The id of a new event, or of the one that holds its key already."""
+    """The id of a new event, or of the one that holds its key already, which it ``replaced``."""
 
     id: int
     created: bool
+    replaced: bool = False
 
 
 @attrs.frozen
@@ -219,6 +229,47 @@ class Settlement(NamedTuple):
     resources: str | None = None
     resource_outcomes: str | None = None
     keeps_hold: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Change:
+    """What is to be different of an event; None leaves it as it is.
+
+    ``arguments`` come with their ``schema_version``, and ``schedule`` with its ``kind``, with its
+    first ``occurrence``, when that is ``due``, and whether it ``recurs``.
+    """
+
+    arguments: str | None = None
+    schema_version: int | None = None
+    description: str | None = None
+    priority: int | None = None
+    schedule: str | None = None
+    kind: str | None = None
+    occurrence: int | None = None
+    due: int | None = None
+    recurs: bool | None = None
+
+    def columns(self) -> dict[str, Any]:
+        """What of it is kept as it stands here."""
+        names = ("arguments", "description", "priority", "schedule", "recurs")
+        return {name: getattr(self, name) for name in names}
+
+
+class Planned(NamedTuple):
+    """An event that will run: what its coming occurrences depend on.
+
+    ``started`` is when the run that is under way was claimed; None while the event waits, and when
+    what follows that run was changed meanwhile: due and occurrence are those that follow then.
+    """
+
+    event_id: int
+    event_type: str
+    schedule: str
+    due: int
+    occurrence: int
+    covered: int | None
+    recurs: bool
+    started: int | None
 
 
 @attrs.frozen
@@ -353,16 +404,21 @@ class Store(Protocol):
 
     # -- events
 
-    def add(self, events: Sequence[NewEvent]) -> list[Added]:
+    def add(self, events: Sequence[NewEvent], connection: object | None = None) -> list[Added]:
         """Store events, durably once this returns.
 
-        A key is unique per origin among events that are not over, and those since ``unique_since``:
-        a second event with it is not stored, and the first one's id comes back, or KeyTaken is
-        raised and nothing stored, as ``on_conflict`` says.
+        A key is unique per origin among events that are not over: of a second event with it,
+        ``on_conflict`` says whether it is not stored, takes the place of the first, which keeps
+        its id, or raises KeyTaken with nothing stored. What takes the place of an event that runs
+        follows that run, however that ends. Those stored since ``unique_since`` count even when
+        they are over, and are never replaced.
+
+        With ``connection``, an open connection of the caller's to the same database, all this is
+        part of the caller's transaction. Raises StoreUnsupported where that cannot be.
         """
 
-    def get(self, event_id: int) -> ScheduledEvent | None:
-        """One event, or None. Needs no plugin, like all reading."""
+    def get(self, event_id: int, connection: object | None = None) -> ScheduledEvent | None:
+        """One event, or None. Needs no plugin, like all reading. As ``connection`` sees it."""
 
     def events(self, filters: Mapping[str, Any], limit: int, after: int) -> Page[ScheduledEvent]:
         """Events in order of their ids, from the one after id ``after`` on."""
@@ -376,6 +432,20 @@ class Store(Protocol):
     def causes(self, filters: Mapping[str, Any]) -> dict[Cause, int]:
         """How many runs did not succeed, by cause; the filters are those of ``runs``."""
 
+    def overview(self) -> dict[tuple[str, State], int]:
+        """How many events there are of each type in each state."""
+
+    def backlog(self, now: int) -> list[Backlog]:
+        """The lanes that have pending events."""
+
+    def planned(self, event_id: int) -> Planned | None:
+        """A pending or running event, unless it is to end with its run."""
+
+    def earliest(self, limit: int) -> list[Planned]:
+        """The pending events that are due first of all that nothing holds back, in that order."""
+
+    # -- control
+
     def cancel(self, event_id: int, reason: str, now: int) -> bool:
         """End a pending or quarantined event; ask a running one to end, with nothing after it."""
 
@@ -387,20 +457,43 @@ class Store(Protocol):
         that were cancelled.
         """
 
+    def cancel_all(self, filters: Mapping[str, Any], reason: str, now: int) -> int:
+        """Cancel what ``events`` finds with these filters and is not over; how many that were."""
+
     def pause(self, event_id: int, paused: bool) -> bool:
-        """Keep an event from being claimed, or allow it again; False when it is over."""
+        """Keep an event from being claimed, or allow it again; False when it is over.
+
+        It is only claimed when no rule of ``add_pause`` holds for it either.
+        """
+
+    def add_pause(self, field: PauseField, value: str, now: int) -> bool:
+        """Keep all events whose ``field`` has this value from being claimed, those to come too.
+
+        ``field`` is event_type, origin or resource. No event of a paused type is rewritten. False
+        when there was such a rule already.
+        """
+
+    def remove_pause(self, field: PauseField, value: str) -> bool:
+        """Take a rule back; False when there was none."""
+
+    def pauses(self) -> list[Pause]:
+        """The rules, by field and value."""
 
     def run_now(self, event_id: int, now: int) -> bool:
         """Make a pending or quarantined event due at ``now``; False in any other state.
 
         An occurrence that was still to come is brought forward, so that the one after it stays.
+        Its own pause is lifted; a rule that holds for it goes on holding.
         """
 
-    def overview(self) -> dict[tuple[str, State], int]:
-        """How many events there are of each type in each state."""
+    def change(self, event_id: int, change: Change) -> bool:
+        """Make an event different; False when it is over.
 
-    def backlog(self, now: int) -> list[Backlog]:
-        """The lanes that have pending events."""
+        Another schedule puts its first occurrence in the place of the one that was to come, with
+        all its tries; while the event runs, in the place of whatever follows, however the run
+        ends. An event that runs and is to end then gets no other schedule: that is False too.
+        Another schedule, or other arguments, take an event out of quarantine.
+        """
 
     # -- claim and settle
 
@@ -412,6 +505,7 @@ class Store(Protocol):
     ) -> Claimed | None:
         """Take up to ``limit`` due events of these lanes, by priority, then by due time.
 
+        Events of paused types are left alone, and count for no ``next_due``.
         Each gets a new claim number, higher than any it had, and a run row. None when the host is
         not on record any more: it was declared dead and must join again under a new id.
 
@@ -431,8 +525,8 @@ class Store(Protocol):
 
         A settlement counts only while its event still runs under that very claim. An event whose
         cancellation was asked for meanwhile ends as cancelled instead of waiting again or being
-        set aside, and its run will not be tried again. The gates that the run had passed are left,
-        unless it ``keeps_hold``.
+        set aside, and its run will not be tried again; one whose schedule was changed waits for
+        what that says. The gates that the run had passed are left, unless it ``keeps_hold``.
         """
 
     def release(self, event_id: int, claim: int) -> None:

@@ -1,155 +1,53 @@
 """The dictionary store: for tests and trials, gone with the process, same verbs as the others."""
 
 import json
-import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from copy import deepcopy
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import attrs
 
 from horae.clock import from_micros
-from horae.errors import KeyTaken
 from horae.stores import _rows
-from horae.stores._memory_gates import MemoryGates
+from horae.stores._memory_control import MemoryControl, matches
+from horae.stores._memory_data import refuse_connection
+from horae.stores._memory_rows import Event
 from horae.stores.base import (
     MAX_INTERRUPTIONS,
-    OVER,
-    Added,
     Backlog,
-    CancelMissing,
     CatalogueEntry,
     Claim,
     Claimed,
     HostRecord,
     Lane,
-    NewEvent,
     PluginRow,
     Provider,
     Settlement,
     carry_out,
     last_chance,
-    still_named,
 )
 from horae_hookspecs import Cause, Outcome, Page, Run, ScheduledEvent, State
 
 
-@attrs.define
-class _Event:
-    """What a row of ``horae_event`` holds."""
-
-    id: int
-    lane: Lane
-    new: NewEvent
-    due: int | None
-    occurrence: int | None
-    state: State = State.PENDING
-    paused: bool = False
-    blocked: str | None = None
-    settled: int | None = None
-    covered: int | None = None
-    claim: int = 0
-    attempt: int = 0
-    interruptions: int = 0
-    host: str | None = None
-    cancel_requested: bool = False
-    resource_outcomes: str | None = None
-    last_outcome: Outcome | None = None
-    reason: str | None = None
-
-
-@attrs.define
-class _Data:
-    """Everything; copied at the start of a transaction so that it can be put back."""
-
-    events: dict[int, _Event] = attrs.field(factory=dict)
-    runs: dict[tuple[int, int], Run] = attrs.field(factory=dict)
-    lanes: dict[tuple[str, int, str], Lane] = attrs.field(factory=dict)
-    hosts: dict[str, HostRecord] = attrs.field(factory=dict)
-    catalogue: dict[str, CatalogueEntry] = attrs.field(factory=dict)
-    plugins: dict[tuple[str, str], PluginRow] = attrs.field(factory=dict)
-    holds: dict[tuple[str, int, int], str | None] = attrs.field(factory=dict)
-
-
-class MemoryStore:
+class MemoryStore(MemoryControl):
     """See ``Store`` for what each verb does; the SQL stores are held to the same suite."""
 
     url = "memory://"
     one_kernel = True
 
-    def __init__(self) -> None:
-        self._data = _Data()
-        self._listed: tuple[Lane, ...] = ()
-        self._lock = threading.RLock()
-        self._gates = MemoryGates()
-        self._depth = 0
-
-    def open(self) -> None:
-        """Nothing to connect to."""
-
-    def close(self) -> None:
-        """Nothing to let go of; the data stays as long as the store."""
-
-    def before_fork(self) -> None:
-        """Nobody is half way through a change when the copy is made."""
-        self._lock.acquire()
-
-    def after_fork_in_parent(self) -> None:
-        """Go on."""
-        self._lock.release()
-
-    def after_fork_in_child(self) -> None:
-        """The child has a copy of its own."""
-        self._lock = threading.RLock()
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """On an error, everything is as it was before the outermost block."""
-        with self._lock:
-            before = deepcopy(self._data) if not self._depth else None
-            self._depth += 1
-            try:
-                yield
-            except BaseException:
-                self._data = before or self._data
-                self._listed = ()
-                raise
-            finally:
-                self._depth -= 1
-
     # -- events
 
-    def add(self, events: Sequence[NewEvent]) -> list[Added]:
-        """One by one; a key that is taken takes back those before it."""
-        may_fail = any(event.on_conflict == "error" for event in events)
-        with self.transaction() if may_fail else self._lock:
-            return [self._add(event) for event in events]
-
-    def _add(self, new: NewEvent) -> Added:
-        for event in self._data.events.values():
-            same = (event.new.key, event.new.origin) == (new.key, new.origin)
-            if new.key is not None and same and event.state not in OVER:
-                if new.on_conflict == "error":
-                    raise KeyTaken(new.key, new.origin, event.id)
-                return Added(event.id, created=False)
-        name = (new.event_type, new.schema_version, new.kind)
-        lane = self._data.lanes.setdefault(name, Lane(len(self._data.lanes) + 1, *name))
-        event_id = len(self._data.events) + 1
-        self._data.events[event_id] = _Event(event_id, lane, new, new.due_for(event_id), new.due)
-        return Added(event_id, created=True)
-
-    def get(self, event_id: int) -> ScheduledEvent | None:
+    def get(self, event_id: int, connection: object | None = None) -> ScheduledEvent | None:
         """A look-up."""
+        refuse_connection(connection)
         with self._lock:
             event = self._data.events.get(event_id)
-            return None if event is None else _model(event)
+            return None if event is None else self._model(event)
 
     def events(self, filters: Mapping[str, Any], limit: int, after: int) -> Page[ScheduledEvent]:
         """In order of ids, which is the order of insertion."""
         with self._lock:
-            models = [_model(event) for event in self._data.events.values()]
+            models = [self._model(event) for event in self._data.events.values()]
         return _page(models, _rows.EVENT_FILTERS, filters, limit, after)
 
     def runs(self, filters: Mapping[str, Any], limit: int, after: int) -> Page[Run]:
@@ -168,58 +66,6 @@ class MemoryStore:
         """A count."""
         runs = self.runs(filters, 2**63, 0)
         return dict(Counter(run.cause for run in runs if run.cause is not None))
-
-    def cancel(self, event_id: int, reason: str, now: int) -> bool:
-        """By state."""
-        with self._lock:
-            event = self._data.events.get(event_id)
-            if event is None or event.state in OVER:
-                return False
-            event.reason = reason
-            if event.state is State.RUNNING:
-                event.cancel_requested = True
-            else:
-                event.state, event.due, event.blocked = State.CANCELLED, None, None
-                event.last_outcome = event.last_outcome or Outcome.CANCELLED
-            self._gates.give_way(self._data, [event_id])
-            return True
-
-    def cancel_missing(self, missing: CancelMissing, now: int) -> list[int]:
-        """By origin, then by resource."""
-        over = []
-        with self._lock:
-            for event in self._data.events.values():
-                if event.state is State.PENDING and event.new.origin == missing.origin:
-                    resource, resources = event.new.resource, event.new.resources
-                    left = resources and still_named(missing, resources)
-                    if left:
-                        event.new = attrs.evolve(event.new, resources=left)
-                    elif resources or (resource is not None and resource not in missing.resources):
-                        over.append(event.id)
-            for event_id in over:
-                self.cancel(event_id, missing.reason, now)
-        return over
-
-    def pause(self, event_id: int, paused: bool) -> bool:
-        """A flag."""
-        with self._lock:
-            event = self._data.events.get(event_id)
-            if event is None or event.state in OVER:
-                return False
-            event.paused, event.blocked = paused, None
-            self._gates.give_way(self._data, [event_id])
-            return True
-
-    def run_now(self, event_id: int, now: int) -> bool:
-        """An occurrence that is overdue stays what it is."""
-        with self._lock:
-            event = self._data.events.get(event_id)
-            if event is None or event.state not in (State.PENDING, State.QUARANTINED):
-                return False
-            event.state, event.due, event.paused = State.PENDING, now, False
-            event.occurrence = min(event.occurrence or now, now)
-            event.interruptions, event.reason, event.blocked = 0, None, None
-            return True
 
     def overview(self) -> dict[tuple[str, State], int]:
         """A count."""
@@ -242,13 +88,6 @@ class MemoryStore:
 
     # -- claim and settle
 
-    def lanes(self) -> Sequence[Lane]:
-        """In order of first use."""
-        with self._lock:
-            if len(self._listed) != len(self._data.lanes):
-                self._listed = tuple(self._data.lanes.values())
-            return self._listed
-
     def claim(
         self, host_id: str, lanes: Mapping[int, Provider], now: int, limit: int
     ) -> Claimed | None:
@@ -266,18 +105,18 @@ class MemoryStore:
             rest = [event.due for event in self._ready(gates.open_lanes()) if event.due is not None]
             return Claimed(claims, min(rest, default=None))
 
-    def _ready(self, lanes: Mapping[int, Provider]) -> list[_Event]:
+    def _ready(self, lanes: Mapping[int, Provider]) -> list[Event]:
         return [
             event
             for event in self._data.events.values()
             if event.state is State.PENDING
-            and not event.paused
+            and not self._held_back(event)
             and event.blocked is None
             and event.lane.id in lanes
         ]
 
     def _take(
-        self, event: _Event, host: HostRecord, lanes: Mapping[int, Provider], now: int
+        self, event: Event, host: HostRecord, lanes: Mapping[int, Provider], now: int
     ) -> Claim:
         event.state, event.claim, event.host = State.RUNNING, event.claim + 1, host.id
         provider = lanes[event.lane.id]
@@ -341,7 +180,7 @@ class MemoryStore:
         event = self._data.events.get(one.event_id)
         return bool(event and event.state is State.RUNNING and event.claim == one.claim)
 
-    def _conclude(self, event: _Event, one: Settlement) -> None:
+    def _conclude(self, event: Event, one: Settlement) -> None:
         cancelled = event.cancel_requested
         ends = cancelled and one.state in (State.PENDING, State.QUARANTINED)
         event.state = State.CANCELLED if ends else one.state
@@ -351,13 +190,14 @@ class MemoryStore:
         event.interruptions, event.settled = one.interruptions, one.settled
         event.covered, event.resource_outcomes = one.covered, one.resource_outcomes
         event.last_outcome, event.host, event.cancel_requested = one.outcome, None, False
+        follows = self._follow(event)
         key = (one.event_id, one.claim)
         self._data.runs[key] = attrs.evolve(
             self._data.runs[key],
             started=from_micros(one.started),
             finished=from_micros(one.finished),
             outcome=one.outcome,
-            will_retry=one.will_retry and not cancelled,
+            will_retry=one.will_retry and not (cancelled or follows),
             result=None if one.result is None else json.loads(one.result),
             result_error=one.result_error,
             error=one.error,
@@ -416,14 +256,15 @@ class MemoryStore:
                 self._free(event, reason, now, cause)
             return len(lost)
 
-    def _free(self, event: _Event, reason: str, now: int, cause: Cause) -> None:
+    def _free(self, event: Event, reason: str, now: int, cause: Cause) -> None:
         key = (event.id, event.claim)
         event.interruptions += 1
         self._data.runs[key] = attrs.evolve(
             self._data.runs[key],
             finished=from_micros(now),
             outcome=Outcome.INTERRUPTED,
-            will_retry=not event.cancel_requested and event.interruptions < MAX_INTERRUPTIONS,
+            will_retry=not (event.cancel_requested or event.following)
+            and event.interruptions < MAX_INTERRUPTIONS,
             error=reason,
             cause=cause,
         )
@@ -440,6 +281,7 @@ class MemoryStore:
             event.state, event.reason = State.PENDING, reason
             if event.interruptions + 1 == MAX_INTERRUPTIONS:
                 event.due = last_chance(event.id, now)
+        self._follow(event)
 
     # -- catalogue and plugins
 
@@ -517,31 +359,6 @@ class MemoryStore:
         return []
 
 
-def _model(event: _Event) -> ScheduledEvent:
-    return ScheduledEvent(
-        id=event.id,
-        event_type=event.lane.event_type,
-        schema_version=event.lane.schema_version,
-        arguments=json.loads(event.new.arguments),
-        schedule=json.loads(event.new.schedule),
-        due=None if event.due is None else from_micros(event.due),
-        state=event.state,
-        paused=event.paused,
-        attempt=event.attempt,
-        key=event.new.key,
-        resource=event.new.resource,
-        origin=event.new.origin,
-        description=event.new.description,
-        priority=event.new.priority,
-        created=from_micros(event.new.created),
-        last_outcome=event.last_outcome,
-        reason=event.reason,
-        user=event.new.user,
-        resources=None if event.new.resources is None else tuple(json.loads(event.new.resources)),
-        blocked=event.blocked,
-    )
-
-
 def _page(
     models: Sequence[Any],
     known: Iterable[str],
@@ -550,15 +367,7 @@ def _page(
     after: int,
 ) -> Page[Any]:
     _rows.refuse_unknown(filters, known)
-    matching = [model for model in models if _matches(model, filters)]
+    matching = [model for model in models if matches(model, filters)]
     rest = [model for model in matching if model.id > after]
     kept = rest[:limit]
     return Page(items=kept, total=len(matching), next=kept[-1].id if len(rest) > limit else None)
-
-
-def _matches(model: Any, filters: Mapping[str, Any]) -> bool:
-    for name, value in filters.items():
-        wanted = value if isinstance(value, (list, tuple, set, frozenset)) else [value]
-        if getattr(model, name) not in wanted:
-            return False
-    return True

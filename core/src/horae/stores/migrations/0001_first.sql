@@ -25,6 +25,7 @@ CREATE TABLE horae_event (
     recurs           INTEGER NOT NULL,           -- whether anything follows the first occurrence
     covered          INTEGER,                    -- what came due up to here, this occurrence is for
     next_due         INTEGER,                    -- changed while it ran: when it is due after that
+    next_occurrence  INTEGER,                    -- and the nominal time behind it
     claim            INTEGER NOT NULL DEFAULT 0, -- grows with every claim, for the event's life
     attempt          INTEGER NOT NULL DEFAULT 0, -- tries of this occurrence that used up budget
     interruptions    INTEGER NOT NULL DEFAULT 0, -- hosts lost in a row while it ran
@@ -80,6 +81,17 @@ CREATE TABLE horae_hold (
 ) WITHOUT ROWID;
 
 CREATE INDEX horae_hold_event ON horae_hold (event);
+
+CREATE INDEX horae_event_keyed ON horae_event (key) WHERE key IS NOT NULL;
+
+-- What is held back by a rule: all events, stored and to come, whose field has this value. A rule on
+-- a type is looked at by the claim; one on an origin or a resource is kept in its events' bits.
+CREATE TABLE horae_pause (
+    field TEXT NOT NULL,                         -- event_type, origin or resource
+    value TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    PRIMARY KEY (field, value)
+) WITHOUT ROWID;
 
 -- One row for each claim, written with it, so that an attempt leaves a record even when its host
 -- is killed in the next instant.

@@ -1,0 +1,45 @@
+"""What the dictionary store holds."""
+
+import attrs
+
+from horae.stores.base import CatalogueEntry, HostRecord, Lane, NewEvent, PluginRow
+from horae_hookspecs import Outcome, PauseField, Run, State
+
+
+@attrs.define
+class Event:
+    """What a row of ``horae_event`` holds; ``following`` are next_due and next_occurrence."""
+
+    id: int
+    lane: Lane
+    new: NewEvent
+    due: int | None
+    occurrence: int | None
+    state: State = State.PENDING
+    paused: int = 0
+    blocked: str | None = None
+    settled: int | None = None
+    covered: int | None = None
+    claim: int = 0
+    attempt: int = 0
+    interruptions: int = 0
+    host: str | None = None
+    cancel_requested: bool = False
+    resource_outcomes: str | None = None
+    following: tuple[int, int] | None = None
+    last_outcome: Outcome | None = None
+    reason: str | None = None
+
+
+@attrs.define
+class Data:
+    """Everything; copied at the start of a transaction so that it can be put back."""
+
+    events: dict[int, Event] = attrs.field(factory=dict)
+    runs: dict[tuple[int, int], Run] = attrs.field(factory=dict)
+    lanes: dict[tuple[str, int, str], Lane] = attrs.field(factory=dict)
+    hosts: dict[str, HostRecord] = attrs.field(factory=dict)
+    catalogue: dict[str, CatalogueEntry] = attrs.field(factory=dict)
+    plugins: dict[tuple[str, str], PluginRow] = attrs.field(factory=dict)
+    holds: dict[tuple[str, int, int], str | None] = attrs.field(factory=dict)
+    pauses: dict[tuple[PauseField, str], int] = attrs.field(factory=dict)
