@@ -288,7 +288,7 @@ class _Attempt:
         except BaseException as broken:  # what the job gave or raised breaks when it is looked at
             return self.work.result(Outcome.FAILED, error=describe(broken), cause=Cause.ERROR)
         self.context.over = True
-        if result.outcome is Outcome.SUCCEEDED:
+        if self.context.follow_ups and result.outcome is Outcome.SUCCEEDED:
             result.follow_ups = [*result.follow_ups, *self.context.follow_ups]
         return result
 
