@@ -61,8 +61,8 @@ def steps(store: SqliteStore) -> Iterator[list[int]]:
         ("RESCUE_RUNS", ["horae_event USING INDEX horae_event_running", "INDEX horae_run_claim"]),
         ("LAST_RUN", ["SEARCH r USING INDEX horae_run_claim"]),
         ("KEY_HOLDER", ["SEARCH horae_event USING INDEX horae_event_key"]),
-        ("MISSING", ["SEARCH horae_event USING INDEX horae_event_origin (origin=?)"]),
-        ("WITH_SEVERAL", ["SEARCH horae_event USING INDEX horae_event_origin (origin=?)"]),
+        ("MISSING", ["SEARCH horae_event USING INDEX horae_event_wanted (origin=?)"]),
+        ("WITH_SEVERAL", ["SEARCH horae_event USING INDEX horae_event_wanted (origin=?)"]),
         ("NARROW", ["SEARCH horae_event USING INTEGER PRIMARY KEY"]),
         ("CANCEL_WAITING", ["SEARCH horae_event USING INTEGER PRIMARY KEY"]),
         (

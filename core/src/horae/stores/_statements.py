@@ -84,17 +84,18 @@ UPDATE horae_event SET cancel_requested = 1, reason = ?, next_due = NULL, next_o
 WHERE id = ? AND state = 'running'
 """
 
-# Both ride horae_event_origin: what an origin has pending.
-MISSING: Final = """
-SELECT id FROM horae_event
-WHERE origin = ? AND state = 'pending' AND resource IS NOT NULL AND resources IS NULL
+# What an origin has pending. The list of states is what the index is made for.
+_WANTED: Final = """
+FROM horae_event INDEXED BY horae_event_wanted
+WHERE origin = ? AND state IN ('pending', 'running', 'quarantined') AND state = 'pending'
+"""
+
+MISSING: Final = f"""
+SELECT id {_WANTED} AND resource IS NOT NULL AND resources IS NULL
       AND resource NOT IN (SELECT value FROM json_each(?))
 """
 
-WITH_SEVERAL: Final = """
-SELECT id, resources FROM horae_event
-WHERE origin = ? AND state = 'pending' AND resources IS NOT NULL
-"""
+WITH_SEVERAL: Final = f"SELECT id, resources {_WANTED} AND resources IS NOT NULL"
 
 NARROW: Final = "UPDATE horae_event SET resources = ? WHERE id = ?"
 

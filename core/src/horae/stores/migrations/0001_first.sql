@@ -59,8 +59,9 @@ CREATE INDEX horae_event_blocked ON horae_event (blocked, lane, priority, due)
 -- The few that an operator holds back.
 CREATE INDEX horae_event_paused ON horae_event (lane, due) WHERE state = 'pending' AND paused > 0;
 
--- What an origin has pending; events without one cost nothing here.
-CREATE INDEX horae_event_origin ON horae_event (origin) WHERE state = 'pending' AND origin IS NOT NULL;
+-- What an origin still wants, however much of it is over; events without one cost nothing here.
+CREATE INDEX horae_event_wanted ON horae_event (origin)
+    WHERE origin IS NOT NULL AND state IN ('pending', 'running', 'quarantined');
 
 -- What a lost host had in hand.
 CREATE INDEX horae_event_running ON horae_event (host) WHERE state = 'running';
