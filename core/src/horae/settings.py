@@ -16,7 +16,8 @@ class Settings:
 
     ``name`` keys the desired set of plugins, so it should stay the same over restarts; left out,
     it is the machine's name, with a number when another living host has that. ``workers`` is the
-    number of threads that run jobs. ``beat`` and ``lease``: a host shows that it lives every
+    number of threads that run jobs; a quarter as many more are kept for types that would find all
+    of them taken by others. ``beat`` and ``lease``: a host shows that it lives every
     ``beat``; others take over its runs when it has not for ``lease``. ``poll`` is how often a
     host looks for what other processes wrote. ``reentry_rate`` is how many events per second of a
     type that was absent a host takes on, until what fell due in its absence is worked off; None is

@@ -307,6 +307,10 @@ class Work(Protocol):
     def user(self) -> str | None:
         """On whose behalf it runs."""
 
+    @property
+    def spare(self) -> bool:
+        """Whether it takes a place in the executor's ``spare`` room."""
+
     def run(self) -> bool:
         """Carry the run out in the calling thread and report its outcome; raises nothing.
 
@@ -332,12 +336,22 @@ class Executor(ABC):
     def capacity(self) -> int:
         """How many runs can be under way at once."""
 
+    def spare(self) -> int:
+        """How many more there can be of types that would have to wait for others: while all of
+        ``capacity`` is taken, each type with nothing under way gets one run in this room, and
+        its ``Work`` says so.
+        """
+        return 0
+
     @abstractmethod
     def submit(self, work: Work) -> None:
         """Take ``work`` and return at once; begin it as soon as there is room."""
 
     def replace(self, work: Work) -> None:
-        """``work`` is past its deadline and was given up: free what it occupies, if possible."""
+        """``work`` is past its deadline and was given up: free what it occupies, if possible.
+
+        Its exclusive resource stays occupied until ``work.run`` has come to its end all the same.
+        """
         return
 
     @abstractmethod

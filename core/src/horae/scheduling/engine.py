@@ -13,18 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-import attrs
-
 from horae import logs
 from horae.clock import Clock, from_micros
 from horae.errors import StoreCorrupt, StoreError, describe
 from horae.registry import Drained, Entry, Generation, Registry, Snapshot, hook_failed
+from horae.scheduling.claimables import Claimable
 from horae.scheduling.executors import AsyncExecutor, InlineExecutor, ThreadExecutor
 from horae.scheduling.leases import Lease
 from horae.scheduling.recurrence import Result, load_schedule, settlement
 from horae.scheduling.reentry import Reentries
 from horae.scheduling.requests import Planner
-from horae.scheduling.runner import RunnerWork
+from horae.scheduling.runner import Room, RunnerWork
 from horae.settings import Settings
 from horae.stores.base import Claimed, Lane, Provider, Settlement, Store
 from horae_hookspecs import Cause, Executor, HostView, Outcome
@@ -38,17 +37,11 @@ LOOKAHEAD: Final = 0.02
 NEVER: Final = 2**63
 """Later than every due time."""
 
+PATIENCE: Final = 1.0
+"""Seconds that a claimed run waits for its executor; then it is given back, for whoever is free."""
+
 PAUSES: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
 """Seconds between tries while the store refuses; the last one repeats."""
-
-
-@attrs.frozen(eq=False)
-class _Claimable:
-    """The lanes that one executor can run, as things are loaded now."""
-
-    executor: Executor
-    entries: Mapping[int, tuple[Lane, Entry]]
-    providers: Mapping[int, Provider]
 
 
 class Engine:
@@ -83,11 +76,12 @@ class Engine:
         self._running: dict[tuple[int, int], RunnerWork] = {}
         self._done: deque[tuple[RunnerWork, Result]] = deque()
         self._moving = threading.Lock()
-        self._outstanding: Counter[Executor] = Counter()
+        self._ended_late: deque[tuple[int, int]] = deque()
+        self._outstanding: Counter[Room] = Counter()
         self._lookahead = 0
         self._looked = time.monotonic()
         self._reentries = Reentries(settings.reentry_rate, store.backlog)
-        self._claimable: tuple[_Claimable, ...] = ()
+        self._claimable: tuple[Claimable, ...] = ()
         self._basis: tuple[Snapshot, Sequence[Lane]] | None = None
         self._next_due = NEVER
         self._troubles = 0
@@ -192,6 +186,8 @@ class Engine:
         """The first outcome counts, a later one is fenced."""
         if not self._end(work, self._running, result):
             logs.get().info("run.fenced", event_id=work.event_id, claim=work.claim)
+            self._ended_late.append(work.key)  # only now it leaves its gates
+            self._wake.set()
             return False
         # While more is queued, results gather for one larger settle.
         if self._draining or len(self._queued) <= self._lookahead // 4:
@@ -248,20 +244,26 @@ class Engine:
         now = self.clock.micros()
         self._next_due = NEVER  # whatever is scheduled from here on asks for another turn
         self._give_up_late(now)
+        self._lose_patience()
+        # In this order: who ended late was among the done ones before.
+        late = [self._ended_late.popleft() for _ in range(len(self._ended_late))]
         done = [self._done.popleft() for _ in range(len(self._done))]
-        freed = Counter(work.executor for work, _ in done)
+        freed = Counter(work.room for work, _ in done)
         self._outstanding.subtract(freed)  # before the claim, which fills what has become free
         try:
             # Not in the transaction: a schedule may take its time to say what was missed.
             settlements = self._settlements(done)
             with self.store.transaction():
                 fenced = self.store.settle(settlements) if done else set()
+                for key in late:
+                    self.store.release(*key)
                 works = self._claim(now)
         except BaseException:
+            self._ended_late.extendleft(reversed(late))
             self._outstanding.update(freed)
             self._done.extendleft(reversed(done))
             raise
-        self._look_ahead(len(done), works)
+        self._look_ahead(sum(work.started > 0 and not work.spare for work, _ in done), works)
         for work in works:
             self._hand_over(work)
         # Last: whatever goes wrong in it, nothing claimed is left.
@@ -286,6 +288,12 @@ class Engine:
         self._lookahead = 0 if suspicious else min(MAX_BATCH, max(moment, self._lookahead // 2))
         self._looked = now
 
+    def _lose_patience(self) -> None:
+        """Give back what has been queued for long: the work was quick, and is not any more."""
+        since = time.monotonic() - PATIENCE
+        if self._return_queued(lambda work: work.queued < since):
+            self._lookahead = 0
+
     def _settlements(self, done: Sequence[tuple[RunnerWork, Result]]) -> list[Settlement]:
         kinds = self.registry.snapshot.kinds
         return [settlement(work.row, result, work.entry.policy, kinds) for work, result in done]
@@ -296,37 +304,41 @@ class Engine:
         if self._closed:
             return works
         for claimable in self._claimables(now):
-            room = self._room(claimable)
-            claimed = self._claim_for(claimable, now, room + self._lookahead)
-            works += [
-                RunnerWork(self, claim, *claimable.entries[claim.lane], claimable.executor)
-                for claim in claimed.claims
-            ]
+            room = claimable.left(self._outstanding)
+            claimed = self._claim_for(claimable.providers, now, room + self._lookahead)
+            works += [claimable.work(self, claim) for claim in claimed.claims]
             if claimed.next_due is not None and room > 0:
                 next_due.append(claimed.next_due)
+            if room <= len(claimed.claims):
+                next_due += self._claim_spare(claimable, now, works)
         self._next_due = min(next_due, default=NEVER)
         return works
 
-    def _room(self, claimable: _Claimable) -> int:
-        try:
-            return claimable.executor.capacity() - self._outstanding[claimable.executor]
-        except BaseException as error:
-            _, entry = next(iter(claimable.entries.values()))
-            hook_failed(entry.generation.plugin, "horae_executors", error)
-            return -MAX_BATCH
+    def _claim_spare(self, claimable: Claimable, now: int, works: list[RunnerWork]) -> list[int]:
+        """While everything else is taken, add to ``works`` one run for each type that has none.
 
-    def _claim_for(self, claimable: _Claimable, now: int, limit: int) -> Claimed:
+        When the next one of such a type is due, if there is room left for it.
+        """
+        for _ in range(claimable.spare_left(self._outstanding)):
+            under_way = [*self._queued.values(), *self._running.values(), *works]
+            claimed = self._claim_for(claimable.idle(under_way), now, 1)
+            works += [claimable.work(self, claim, spare=True) for claim in claimed.claims]
+            if not claimed.claims:
+                return [] if claimed.next_due is None else [claimed.next_due]
+        return []
+
+    def _claim_for(self, lanes: Mapping[int, Provider], now: int, limit: int) -> Claimed:
         claimed = self._reentries.claim(
-            claimable.providers,
+            lanes,
             now,
             max(limit, 0),
-            lambda lanes, most: self.store.claim(self._lease.id, lanes, now, most),
+            lambda some, most: self.store.claim(self._lease.id, some, now, most),
         )
         if claimed is None:
             self._lease.changed()  # off the record: it joins again, and wakes this loop
         return claimed or Claimed((), None)
 
-    def _claimables(self, now: int) -> tuple[_Claimable, ...]:
+    def _claimables(self, now: int) -> tuple[Claimable, ...]:
         basis = (self.registry.snapshot, self.store.lanes())
         if self._basis is None or any(a is not b for a, b in zip(basis, self._basis, strict=True)):
             self._reentries.look(*basis, now)
@@ -334,7 +346,7 @@ class Engine:
             self._basis = basis
         return self._claimable
 
-    def _sort_lanes(self, snapshot: Snapshot, lanes: Sequence[Lane]) -> tuple[_Claimable, ...]:
+    def _sort_lanes(self, snapshot: Snapshot, lanes: Sequence[Lane]) -> tuple[Claimable, ...]:
         """Group what can be run completely by the executor that will: type loaded, schema not
         newer than the code, schedule kind and executor present.
         """
@@ -346,14 +358,7 @@ class Engine:
             executor = self._executor(entry, snapshot)
             if lane.kind in snapshot.kinds and executor is not None:
                 sorted_lanes.setdefault(executor, {})[lane.id] = (lane, entry)
-        return tuple(
-            _Claimable(
-                executor,
-                entries,
-                {lane_id: _provider(entry) for lane_id, (_, entry) in entries.items()},
-            )
-            for executor, entries in sorted_lanes.items()
-        )
+        return tuple(Claimable(executor, entries) for executor, entries in sorted_lanes.items())
 
     def _executor(self, entry: Entry, snapshot: Snapshot) -> Executor | None:
         name = entry.policy.executor or "thread"
@@ -362,10 +367,10 @@ class Engine:
         return self._own_executors.get(name) or snapshot.executors.get(name)
 
     def _hand_over(self, work: RunnerWork) -> None:
-        self._outstanding[work.executor] += 1
+        self._outstanding[work.room] += 1
         self._queued[work.key] = work
         try:
-            work.executor.submit(work)
+            work.room.executor.submit(work)
         except BaseException as error:
             hook_failed(work.entry.generation.plugin, "horae_executors", error)
             failed = work.result(Outcome.FAILED, error=describe(error), cause=Cause.ERROR)
@@ -423,7 +428,9 @@ class Engine:
     def _until_next(self) -> float:
         moments = [work.deadline for work in list(self._running.values()) if work.deadline]
         until = min([*moments, self._next_due])
-        return min(self._settings.poll, (until - self.clock.micros()) / 1e6)
+        oldest = next(iter(list(self._queued.values())), None)
+        patience = PATIENCE if oldest is None else oldest.queued + PATIENCE - time.monotonic()
+        return min(self._settings.poll, patience, (until - self.clock.micros()) / 1e6)
 
     def _look_around(self) -> bool:
         try:
@@ -454,18 +461,19 @@ class Engine:
         cause: Cause = Cause.SHUTDOWN,
     ) -> bool:
         """End a run without its consent: whatever it answers from now on is fenced."""
-        place = work.place() if isinstance(work.executor, ThreadExecutor) else None
+        place = work.place() if isinstance(work.room.executor, ThreadExecutor) else None
         result = work.result(
             outcome,
             error=f"{reason}, at {place}" if place else reason,
             final=outcome is Outcome.INTERRUPTED and work.entry.policy.interrupted == "fail",
             cause=cause,
+            keeps_hold=True,
         )
         if not self._end(work, self._running, result):
             return False
         work.cancelled = True
         try:
-            work.executor.replace(work)
+            work.room.executor.replace(work)
         except BaseException as error:
             hook_failed(work.entry.generation.plugin, "horae_executors", error)
         if place:
@@ -514,15 +522,3 @@ class Engine:
         target = self._turns + 1
         self.wake()
         self.wait(lambda: self._turns > target or self._nudge(), timeout=5.0)
-
-
-def _provider(entry: Entry) -> Provider:
-    code, policy = entry.generation, entry.policy
-    return Provider(
-        code.plugin,
-        code.version,
-        code.number,
-        policy.exclusive,
-        policy.concurrency,
-        entry.event_type,
-    )

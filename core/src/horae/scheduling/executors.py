@@ -9,7 +9,7 @@ from horae_hookspecs import Executor, Work
 
 
 class ThreadExecutor(Executor):
-    """A fixed number of threads.
+    """A fixed number of threads, and a quarter as many for types that would find them all taken.
 
     Python cannot end a thread, so one that is stuck in a given-up run is replaced: another takes
     its place at once, and it ends by itself when the run does.
@@ -17,40 +17,54 @@ class ThreadExecutor(Executor):
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
+        self._spare = max(1, workers // 4) if workers > 1 else 0
+        # Two queues: behind what waits for the other threads, spare ones would be of no use.
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
-        self._threads: list[threading.Thread] = []
+        self._spare_queue: SimpleQueue[Work | None] = SimpleQueue()
+        self._threads: dict[threading.Thread, SimpleQueue[Work | None]] = {}
 
     def start(self) -> None:
         """Start the threads; they are daemons, so that a stuck one cannot hold up the exit."""
         for _ in range(self._workers):
-            self._add_thread()
+            self._add_thread(self._queue)
+        for _ in range(self._spare):
+            self._add_thread(self._spare_queue)
 
-    def _add_thread(self) -> None:
-        thread = threading.Thread(target=self._serve, name="horae-worker", daemon=True)
-        self._threads.append(thread)
+    def _add_thread(self, queue: SimpleQueue[Work | None]) -> None:
+        thread = threading.Thread(
+            target=self._serve, args=(queue,), name="horae-worker", daemon=True
+        )
+        self._threads[thread] = queue
         thread.start()
 
     def capacity(self) -> int:
-        """As many as there are threads."""
+        """As many as there are threads, but for the spare ones."""
         return self._workers
+
+    def spare(self) -> int:
+        """A quarter of the workers, at least one; none where a single worker is asked for."""
+        return self._spare
 
     def submit(self, work: Work) -> None:
         """Whichever thread is free takes it."""
-        self._queue.put(work)
+        self._queue_of(work).put(work)
 
     def replace(self, work: Work) -> None:
         """One more thread; the stuck one learns from ``run`` that it was replaced."""
-        self._add_thread()
+        self._add_thread(self._queue_of(work))
 
     def stop(self) -> None:
         """Let every thread end once it is free."""
-        for _ in self._threads:
-            self._queue.put(None)
+        for queue in list(self._threads.values()):
+            queue.put(None)
 
-    def _serve(self) -> None:
-        while (work := self._queue.get()) is not None:
+    def _queue_of(self, work: Work) -> SimpleQueue[Work | None]:
+        return self._spare_queue if work.spare else self._queue
+
+    def _serve(self, queue: SimpleQueue[Work | None]) -> None:
+        while (work := queue.get()) is not None:
             if not work.run():
-                self._threads.remove(threading.current_thread())
+                del self._threads[threading.current_thread()]
                 return
             del work  # else this frame would hold the plugin's code until the next run
 
@@ -77,6 +91,10 @@ class AsyncExecutor(Executor):
     def capacity(self) -> int:
         """Tasks are cheap; this only bounds what one host takes at a time."""
         return self._capacity
+
+    def spare(self) -> int:
+        """A quarter, as for threads."""
+        return self._capacity // 4
 
     def submit(self, work: Work) -> None:
         """A task of its own for each run."""

@@ -48,7 +48,8 @@ class Result:
     says that an interrupted occurrence is not to be repeated, and not ``retryable`` that a failed
     one is not tried again. ``left_out`` is there where nothing was run: what was due up to that
     instant is left out. ``resources`` has the outcomes of a multi-resource run, ``carried`` those
-    that hold for what comes after it in the same occurrence; both JSON.
+    that hold for what comes after it in the same occurrence; both JSON. ``keeps_hold`` says that
+    the run was given up while its code goes on.
     """
 
     outcome: Outcome
@@ -67,6 +68,7 @@ class Result:
     follow_ups: Sequence[Step] = ()
     resources: str | None = None
     carried: str | None = None
+    keeps_hold: bool = False
 
 
 def settlement(
@@ -120,6 +122,7 @@ def _waiting(claim: Claim, result: Result) -> Settlement:
         cause=result.cause,
         resources=result.resources,
         resource_outcomes=claim.resource_outcomes if result.resources is None else result.carried,
+        keeps_hold=result.keeps_hold,
     )
 
 

@@ -154,6 +154,11 @@ class Planner:
 
 
 def _check_resources(entry: Entry, stored: Mapping[str, Any]) -> None:
+    if entry.policy.exclusive and stored.get("resources") is not None:
+        raise SettingsError(
+            f"{entry.event_type} is exclusive, and exclusive types take one resource per event: "
+            "schedule one event with resource= for each of the resources=."
+        )
     wrong = mismatch(
         entry.event_type,
         is_multi=entry.job.is_multi,

@@ -9,10 +9,11 @@ import copy
 import inspect
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Protocol, Unpack
+from typing import Any, NamedTuple, Protocol, Unpack
 
 import attrs
 import structlog
@@ -58,6 +59,13 @@ class Desk(Protocol):
         """Hand in the outcome; False when the run was given up, and this answer is fenced."""
 
 
+class Room(NamedTuple):
+    """Where a run takes a place: an executor, or the part of it that is kept spare."""
+
+    executor: Executor
+    spare: bool = False
+
+
 class RunnerWork:
     """A claimed run in the hands of an executor; see ``horae_hookspecs.Work``."""
 
@@ -67,19 +75,19 @@ class RunnerWork:
         "deadline",
         "desk",
         "entry",
-        "executor",
         "lane",
         "ledger",
+        "queued",
+        "room",
         "row",
         "started",
         "thread",
     )
 
-    def __init__(
-        self, desk: Desk, row: Claim, lane: Lane, entry: Entry, executor: Executor
-    ) -> None:
+    def __init__(self, desk: Desk, row: Claim, lane: Lane, entry: Entry, room: Room) -> None:
         self.desk = desk
-        self.executor = executor
+        self.room = room
+        self.queued = time.monotonic()
         self.row = row
         self.claim = row.claim
         self.lane = lane
@@ -109,6 +117,11 @@ class RunnerWork:
     def user(self) -> str | None:
         """On whose behalf it runs."""
         return self.row.user
+
+    @property
+    def spare(self) -> bool:
+        """Whether it takes a spare place."""
+        return self.room.spare
 
     @property
     def key(self) -> tuple[int, int]:
