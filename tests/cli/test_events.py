@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from horae_hookspecs import MultiResourceScheduledEventJob, RunContext
 from kit.commands import Command
 
 DUE = "2030-01-01T00:00:00+00:00"
@@ -50,6 +51,35 @@ def test_arguments_come_from_files_and_pipes(horae: Command, source: str) -> Non
     (horae.folder / "arguments.json").write_text(text, encoding="utf-8")
     arguments = ["event", "schedule", "tide.mark", "--allow-unknown", "--args", source]
     assert horae.json(*arguments, stdin=text)["arguments"] == {"place": "Büsum"}
+
+
+def test_an_event_can_be_about_several_resources(horae: Command) -> None:
+    """The option is repeated; in lines of JSON there is a list."""
+    words = ["event", "schedule", "tide.mark", "--allow-unknown", "--resource", "a"]
+    assert horae.json(*words)["resource"] == "a"
+    event = horae.json(*words, "--resource", "b")
+    assert (event["resource"], event["resources"]) == (None, ["a", "b"])
+    line = {"event_type": "tide.mark", "resources": ["c", "d"], "allow_unknown": True}
+    horae("event", "schedule", "--many", "-", stdin=json.dumps(line))
+    assert horae.json("event", "show", 3)["resources"] == ["c", "d"]
+
+
+def test_show_tells_of_each_resource(horae: Command) -> None:
+    """What it gave, or the last line of what went wrong; JSON has all of it."""
+
+    class Mark(MultiResourceScheduledEventJob):
+        def run_resource(self, context: RunContext, resource: str) -> object:
+            return {"a": 1}[resource]
+
+    with horae.client() as host:
+        host.register("tide.mark")(Mark)
+        host.schedule("tide.mark", resources=["a", "b"])
+        host.run_until_idle(20)
+    shown = horae("event", "show", 1).stdout
+    assert "Resources of run 1:" in shown
+    assert "a\tsucceeded\t1\t-\nb\tfailed\t-\tKeyError: 'b'\n" in shown
+    (run,) = horae.json("event", "show", 1)["runs"]
+    assert run["resources"]["a"] == {"outcome": "succeeded", "result": 1}
 
 
 def test_unknown_type_is_refused(horae: Command) -> None:

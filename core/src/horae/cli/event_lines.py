@@ -24,6 +24,7 @@ _FIELDS: Final[dict[str, type]] = {
     "schedule": str,
     "key": str,
     "resource": str,
+    "resources": list,
     "origin": str,
     "description": str,
     "priority": int,

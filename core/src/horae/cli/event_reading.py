@@ -1,6 +1,6 @@
 """``horae event list``, ``show`` and ``history``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
@@ -23,6 +23,7 @@ SHOWN_RUN_COLUMNS: Final = (
     "id claim outcome will_retry attempt occurrence started took host plugin version generation "
     "result"
 )
+RESOURCE_COLUMNS: Final = "resource outcome result problem"
 
 
 def _paged(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,6 +76,9 @@ def show(event_id: int, as_json: bool) -> None:
     for run in runs:
         if said := run.error or run.result_error:
             click.echo(f"\nRun {run.id} {run.outcome}:\n  {many_lines(said, indent=2)}")
+        if run.resources:
+            click.echo(f"\nResources of run {run.id}:")
+            listing(_resource_rows(run.resources), RESOURCE_COLUMNS, as_json=False, empty="")
     _tell_rest(runs, f"horae event history --event {event_id}")
 
 
@@ -108,8 +112,23 @@ def _event_row(event: ScheduledEvent) -> Row:
 def _run_row(run: Run) -> Row:
     took = run.finished - run.started if run.finished else None
     # Of a traceback, the last line says what happened; the whole of it is for `event show`.
-    problem = (run.error or run.result_error or "").strip().rpartition("\n")[2]
-    return {**attrs.asdict(run), "took": took, "problem": problem or None}
+    return {**attrs.asdict(run), "took": took, "problem": _last(run.error or run.result_error)}
+
+
+def _resource_rows(resources: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    return [
+        {
+            "resource": name,
+            "outcome": told["outcome"],
+            "result": told.get("result"),
+            "problem": _last(told.get("error") or told.get("result_error") or told.get("reason")),
+        }
+        for name, told in resources.items()
+    ]
+
+
+def _last(text: str | None) -> str | None:
+    return (text or "").strip().rpartition("\n")[2] or None
 
 
 def _tell_rest(page: Page[Any], command: str = "the same command") -> None:

@@ -1,7 +1,7 @@
 """``horae event schedule``: one event from options, or many from lines of JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, BinaryIO
 
@@ -26,7 +26,12 @@ from horae.stores.base import PRIORITIES
     help="When: 'in 10m', 'every 5m', 'cron 0 9 * * mon-fri', an instant; left out, it is now.",
 )
 @click.option("--key", help="Unique per origin among events that are not over.")
-@click.option("--resource", help="What the event is about.")
+@click.option(
+    "--resource",
+    "resources",
+    multiple=True,
+    help="What the event is about; repeat it for a job that takes several.",
+)
 @click.option("--origin", help="Who asks for it.")
 @click.option("--description", help="For people.")
 @click.option(
@@ -55,14 +60,16 @@ def schedule(
     event_type: str | None,
     arguments: str | None,
     schedule: str | None,
+    resources: Sequence[str],
     many: BinaryIO | None,
     as_json: bool,
     **fields: Any,
 ) -> None:
     """Store an event of a type, or with --many one for each line of a file.
 
-    Lines are objects with event_type and, as needed, arguments, schedule, key, resource, origin,
-    description, priority and allow_unknown. Each 1,000 lines are stored together: all or none.
+    Lines are objects with event_type and, as needed, arguments, schedule, key, resource,
+    resources, origin, description, priority and allow_unknown. Each 1,000 lines are stored
+    together: all or none.
     """
     if (event_type is None) == (many is None):
         raise click.UsageError("Give either a TYPE, or --many FILE.")
@@ -70,6 +77,8 @@ def schedule(
         _schedule_many(many, as_json)
         return
     given = _arguments(arguments)
+    if resources:
+        fields |= {"resource": resources[0]} if len(resources) == 1 else {"resources": resources}
     with client() as host:
         event = host.schedule(str(event_type), given, _when(schedule), **fields)
     if as_json:
