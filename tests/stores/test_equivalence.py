@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 from horae.clock import to_micros
 from horae.stores.base import OVER, CancelMissing, Claim, Provider, Settlement, Store
 from horae.stores.factory import create_store
-from horae_hookspecs import Concurrency, State
+from horae_hookspecs import Cause, Concurrency, State
 from stores.samples import (
     HOST,
     NOW,
@@ -185,10 +185,10 @@ class Histories(RuleBasedStateMachine):
         """Bring forward, in whatever state."""
         self.both(lambda store: store.run_now(event_id, self.now))
 
-    @rule(target=claims)
-    def lose_the_host(self) -> Any:
+    @rule(target=claims, cause=st.sampled_from([Cause.HOST_LOST, Cause.LEASE_LOST]))
+    def lose_the_host(self, cause: Cause) -> Any:
         """Everything that runs is interrupted, and a host that takes the same place claims it."""
-        self.both(lambda store: store.rescue(HOST, "gone", self.now))
+        self.both(lambda store: store.rescue(HOST, "gone", self.now, cause))
         self.both(lambda store: store.join(a_host()))
         return multiple(*self.take(1000, {"tide.mark": {}, "moon.rise": {}, "sun.set": {}}))
 
@@ -224,6 +224,7 @@ class Histories(RuleBasedStateMachine):
         self.both(lambda store: store.overview())
         self.both(lambda store: sorted(b.lane.event_type for b in store.backlog(self.now)))
         self.both(lambda store: store.cancellations(HOST))
+        self.both(lambda store: store.causes({}))
         for event in events:
             waits = event.state in (State.PENDING, State.RUNNING, State.QUARANTINED)
             assert (event.due is not None) == waits
