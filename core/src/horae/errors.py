@@ -10,6 +10,8 @@ HostError
 ├── WaitTimeout           what was waited for did not happen in time
 ├── HostNotRunning        only a started host can do this
 ├── HostNameTaken         a living host already has this name
+├── ChildError            what a job raised in a child process
+│   └── ChildGone         that process has ended, and how
 ├── StoreError
 │   ├── StoreFull         the disk, or its quota, is full; nothing was lost
 │   ├── StoreBusy         another process held the database for too long
@@ -38,6 +40,8 @@ def describe(error: BaseException) -> str:
     """An exception as text, with its traceback: what is kept of a plugin's error, since the
     object itself would hold the frames it went through, and they the plugin's code.
     """
+    if isinstance(error, ChildError):
+        return str(error)
     text = "".join(traceback.format_exception(error)).rstrip()
     return storable(text if len(text) <= MAX_TEXT else CUT + text[len(CUT) - MAX_TEXT :])
 
@@ -143,6 +147,21 @@ class HostNameTaken(HostError):
         )
         self.name = name
         self.pid = pid
+
+
+class ChildError(HostError):
+    """What a job raised in a child process; the text is all that comes of it.
+
+    ``retryable`` says whether the type's ``retry`` has it tried again.
+    """
+
+    def __init__(self, text: str, *, retryable: bool = True) -> None:
+        super().__init__(text)
+        self.retryable = retryable
+
+
+class ChildGone(ChildError):
+    """The child process of a run has ended before its job did; the text says how."""
 
 
 class StoreError(HostError):

@@ -127,6 +127,13 @@ def check_by_schema(schema: str | None, text: str, event_type: str) -> None:
         raise InvalidArguments(event_type, found)
 
 
+@attrs.frozen
+class Unkept:
+    """Stands for a job's return value that another process did not hand over."""
+
+    reason: str
+
+
 def dump_result(value: object) -> tuple[str | None, str | None]:
     """A job's return value as (JSON text, why it was not kept).
 
@@ -134,6 +141,8 @@ def dump_result(value: object) -> tuple[str | None, str | None]:
     """
     if value is None:
         return None, None
+    if isinstance(value, Unkept):
+        return None, value.reason
     try:
         text = encode(value)
     except (TypeError, ValueError, RecursionError) as error:

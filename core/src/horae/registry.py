@@ -18,16 +18,35 @@ from horae.payloads import JobType
 from horae_hookspecs import Executor, Policy, Schedule
 
 
+@attrs.frozen
+class Source:
+    """Where another process finds a generation's code: ``value`` is what its entry point names,
+    or a module's name; ``record`` the digest of its distribution's RECORD, where it has one.
+    """
+
+    value: str
+    record: str | None = None
+
+
 class Generation:
-    """One loaded incarnation of a plugin, and how many calls into its code are under way."""
+    """One loaded incarnation of a plugin, and how many calls into its code are under way.
+
+    One without a ``source`` is code that this process was given, not loaded.
+    """
 
     def __init__(
-        self, plugin: str, number: int, distribution: str | None = None, version: str | None = None
+        self,
+        plugin: str,
+        number: int,
+        distribution: str | None = None,
+        version: str | None = None,
+        source: Source | None = None,
     ) -> None:
         self.plugin = plugin
         self.number = number
         self.distribution = distribution
         self.version = version
+        self.source = source
         self._inflight = 0
         self._idle = threading.Condition()
 
@@ -75,7 +94,8 @@ class Entry:
     """One loaded event type; ``absence`` is the last time that it was absent.
 
     A contribution has one under each of its ``names``, so that what is stored or scheduled under an
-    alias finds the same code; each name has an absence of its own.
+    alias finds the same code; each name has an absence of its own. ``target`` is ``module:name`` of
+    what was registered, where another process may need it.
     """
 
     event_type: str
@@ -83,6 +103,7 @@ class Entry:
     policy: Policy
     generation: Generation
     absence: Absence | None = None
+    target: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

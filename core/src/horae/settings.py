@@ -1,5 +1,6 @@
 """What an operator can set, and the store URLs horae understands."""
 
+import os
 from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
@@ -16,8 +17,9 @@ class Settings:
 
     ``name`` keys the desired set of plugins, so it should stay the same over restarts; left out,
     it is the machine's name, with a number when another living host has that. ``workers`` is the
-    number of threads that run jobs; a quarter as many more are kept for types that would find all
-    of them taken by others. ``beat`` and ``lease``: a host shows that it lives every
+    number of threads that run jobs, ``processes`` that of child processes for types that ask for
+    the executor ``process``; a quarter as many more are kept for types that would find all of them
+    taken by others. ``beat`` and ``lease``: a host shows that it lives every
     ``beat``; others take over its runs when it has not for ``lease``. ``poll`` is how often a
     host looks for what other processes wrote. ``reentry_rate`` is how many events per second of a
     type that was absent a host takes on, until what fell due in its absence is worked off; None is
@@ -27,6 +29,7 @@ class Settings:
     url: str = attrs.field(default="sqlite:///horae.db", validator=validators.instance_of(str))
     name: str | None = None
     workers: int = attrs.field(default=16, validator=validators.ge(1))
+    processes: int = attrs.field(factory=lambda: os.cpu_count() or 1, validator=validators.ge(1))
     drain: float = attrs.field(default=30.0, validator=validators.ge(0))
     autoload: bool = False
     beat: float = attrs.field(default=5.0, validator=validators.gt(0))

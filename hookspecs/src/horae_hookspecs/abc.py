@@ -354,6 +354,12 @@ class Executor(ABC):
         """
         return
 
+    def cancel(self, work: Work) -> None:
+        """The event of ``work``, which may be under way, was cancelled: tell its job, if that
+        cannot see ``cancelled`` from where it is.
+        """
+        return
+
     @abstractmethod
     def stop(self) -> None:
         """Begin nothing more and let go of all threads; called after the drain."""

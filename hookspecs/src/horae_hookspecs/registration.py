@@ -54,14 +54,16 @@ def _check_names(_owner: object, _field: object, value: tuple[object, ...]) -> N
 class Policy:
     """How the runs of a type are treated; the keyword arguments of ``register``.
 
-    ``version`` is the schema version of the arguments, a positive integer that grows.
-    ``timeout`` is in seconds or a timedelta. ``executor`` names one: ``thread``, ``inline``, or
-    a plugin's own; a job with ``async def run`` goes to ``async``. ``interrupted`` says what
-    becomes of an occurrence whose host was lost in the middle of it. ``missed`` is a ``Missed`` or
-    the name of its policy, ``absent`` see ``Absent``; both can be overruled for a single event.
-    ``exclusive`` types never have two runs for one resource, not even two of such types.
-    ``concurrency`` is a ``Concurrency``, or a limit on the type. Events stored under a name in
-    ``aliases`` are this type's too.
+    ``version`` is the schema version of the arguments, a positive integer that grows. ``timeout``
+    is in seconds or a timedelta. ``executor`` names one: ``thread``, ``inline``, ``process``, or a
+    plugin's own; a job with ``async def run`` goes to ``async`` in place of the first two.
+    ``process`` runs the job in a child process, which ends at its timeout whatever it does; there
+    the plugin is imported, and not activated, and ``context.host`` is out of reach. ``interrupted``
+    says what becomes of an occurrence whose host was lost in the middle of it. ``missed`` is a
+    ``Missed`` or the name of its policy, ``absent`` see ``Absent``; both can be overruled for a
+    single event. ``exclusive`` types never have two runs for one resource, not even two of such
+    types. ``concurrency`` is a ``Concurrency``, or a limit on the type. Events stored under a name
+    in ``aliases`` are this type's too.
     """
 
     version: int = attrs.field(

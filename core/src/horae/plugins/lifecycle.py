@@ -6,6 +6,7 @@ plugin are kept as text: an exception object would hold its frames, and they its
 """
 
 import difflib
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +32,7 @@ from horae.plugins import loader, modules, provenance
 from horae.plugins.activation import Activation
 from horae.plugins.discovery import BUILTIN_DISTRIBUTION, Candidate, discover
 from horae.plugins.leaks import Probes
-from horae.registry import Contribution, Drained, Generation, Registry
+from horae.registry import Contribution, Drained, Generation, Registry, Source
 from horae.stores.base import Store
 from horae_hookspecs import HostView, PluginInfo, PluginState, UnloadReport
 from horae_hookspecs._current import acting_for
@@ -123,15 +124,24 @@ class Lifecycle:
             active = self._loaded.get(name_or_plugin)
             return active or self._from_candidate(_find(name_or_plugin))
         name = getattr(name_or_plugin, "__name__", type(name_or_plugin).__name__)
-        return self._new(name, None, None, plugin=name_or_plugin)
+        return self._new(name, None, None, _module(name_or_plugin), plugin=name_or_plugin)
 
     def _from_candidate(self, candidate: Candidate) -> Loaded:
         return self._new(
-            candidate.name, candidate.distribution, candidate.version, candidate=candidate
+            candidate.name,
+            candidate.distribution,
+            candidate.version,
+            Source(candidate.value, candidate.record),
+            candidate=candidate,
         )
 
     def _new(
-        self, name: str, distribution: str | None, version: str | None, **origin: Any
+        self,
+        name: str,
+        distribution: str | None,
+        version: str | None,
+        source: Source | None,
+        **origin: Any,
     ) -> Loaded:
         number = self._generations.get(name, 0) + 1
         return Loaded(
@@ -143,7 +153,7 @@ class Lifecycle:
                 generation=number,
                 host=self._host.name,
             ),
-            generation=Generation(name, number, distribution, version),
+            generation=Generation(name, number, distribution, version, source),
             **origin,
         )
 
@@ -416,6 +426,15 @@ def _find(name: str) -> Candidate:
         return found[name]
     near = difflib.get_close_matches(name, list(found), n=1)
     raise PluginNotFound(name, sorted(found), near[0] if near else None)
+
+
+def _module(plugin: object) -> Source | None:
+    """Where a plugin that was given as an object is found, if it is a module with a name that
+    leads to it.
+    """
+    spec = getattr(plugin, "__spec__", None)
+    found = isinstance(plugin, ModuleType) and sys.modules.get(plugin.__name__) is plugin
+    return Source(spec.name) if found and spec is not None else None
 
 
 def _guarded(action: Callable[[], object]) -> list[str]:

@@ -7,6 +7,7 @@ takes back what was done until then.
 import contextvars
 import difflib
 import importlib
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
@@ -77,9 +78,14 @@ def import_plugin(candidate: Candidate) -> Any:
             f"distributions {candidate.distribution} and {', '.join(candidate.rivals)} all have an "
             f"entry point {candidate.name!r}; uninstall all but one"
         )
-    target: Any = contextvars.copy_context().run(importlib.import_module, candidate.module)
-    attributes = candidate.value.partition(":")[2].partition("[")[0].strip()
-    for attribute in filter(None, attributes.split(".")):
+    return contextvars.copy_context().run(import_value, candidate.value)
+
+
+def import_value(value: str) -> Any:
+    """The object that an entry point's value names: a module, or something in it."""
+    module, _, attributes = value.partition("[")[0].partition(":")
+    target: Any = importlib.import_module(module.strip())
+    for attribute in filter(None, attributes.strip().split(".")):
         target = getattr(target, attribute)
     return target
 
@@ -138,10 +144,9 @@ def collect(
     modules: Mapping[str, ModuleType],
 ) -> Contribution:
     """Ask the plugin for all that it contributes, and check it."""
-    wrappers = _wrappers(manager, plugin, modules)
     return Contribution(
         generation,
-        types=types_of(wrappers, generation),
+        types=event_types(manager, plugin, generation, modules),
         kinds=_kinds(call(manager, plugin, "horae_schedule_kinds")),
         executors=_executors(call(manager, plugin, "horae_executors")),
         observers={
@@ -150,6 +155,16 @@ def collect(
             if (found := _implementations(manager, plugin, hook, generation.plugin))
         },
     )
+
+
+def event_types(
+    manager: pluggy.PluginManager,
+    plugin: object,
+    generation: Generation,
+    modules: Mapping[str, ModuleType],
+) -> dict[str, Entry]:
+    """The types that the plugin contributes; a child process needs nothing else of it."""
+    return types_of(_wrappers(manager, plugin, modules), generation)
 
 
 def _wrappers(
@@ -202,7 +217,24 @@ def _make_entry(registration: Registration, generation: Generation) -> Entry:
             f"event type {registration.event_type!r} asks for the async executor, but its run is "
             "no 'async def'"
         )
-    return Entry(registration.event_type, job, registration.policy, generation)
+    isolated = registration.policy.executor == "process" and generation.source is None
+    target = _importable(registration) if isolated else None
+    return Entry(registration.event_type, job, registration.policy, generation, target=target)
+
+
+def _importable(registration: Registration) -> str:
+    """``module:name`` of a type that belongs to no plugin that a child process could load."""
+    target: Any = registration.target
+    module = sys.modules.get(getattr(target, "__module__", ""))
+    name = getattr(target, "__qualname__", "<object>")
+    if module is None or module.__name__ == "__main__" or module.__spec__ is None or "<" in name:
+        raise Refused(
+            f"event type {registration.event_type!r} cannot run in a child process: "
+            "executor='process' needs an importable plugin, or a class or function at the top of "
+            f"a module that can be imported by name, and {name} is none; "
+            "move it into such a module, or choose executor='thread'"
+        )
+    return f"{module.__name__}:{name}"
 
 
 def _kinds(results: Iterable[Any]) -> dict[str, type[Schedule]]:

@@ -6,6 +6,7 @@ whoever moves it owns it. What is in none of them has been settled or given up, 
 for it later is fenced.
 """
 
+import os
 import threading
 import time
 from collections import Counter, deque
@@ -20,13 +21,14 @@ from horae.registry import Drained, Entry, Generation, Registry, Snapshot, hook_
 from horae.scheduling.claimables import Claimable
 from horae.scheduling.executors import AsyncExecutor, InlineExecutor, ThreadExecutor
 from horae.scheduling.leases import Lease
+from horae.scheduling.process_executor import ProcessExecutor
 from horae.scheduling.recurrence import Result, load_schedule, settlement
 from horae.scheduling.reentry import Reentries
 from horae.scheduling.requests import Planner
 from horae.scheduling.runner import Room, RunnerWork
 from horae.settings import Settings
 from horae.stores.base import Claimed, Lane, Provider, Settlement, Store
-from horae_hookspecs import Cause, Executor, HostView, Outcome
+from horae_hookspecs import Cause, Executor, HostView, Outcome, Work
 
 MAX_BATCH: Final = 1000
 """The most that one turn claims ahead of the executors' capacity."""
@@ -72,6 +74,9 @@ class Engine:
             "async": AsyncExecutor(),
             "inline": InlineExecutor(),
         }
+        self._processes = ProcessExecutor(settings.processes)
+        if hasattr(os, "fork"):
+            self._own_executors["process"] = self._processes
         self._queued: dict[tuple[int, int], RunnerWork] = {}
         self._running: dict[tuple[int, int], RunnerWork] = {}
         self._done: deque[tuple[RunnerWork, Result]] = deque()
@@ -82,7 +87,7 @@ class Engine:
         self._looked = time.monotonic()
         self._reentries = Reentries(settings.reentry_rate, store.backlog)
         self._claimable: tuple[Claimable, ...] = ()
-        self._basis: tuple[Snapshot, Sequence[Lane]] | None = None
+        self._basis: tuple[Snapshot, Sequence[Lane], frozenset[Generation]] | None = None
         self._next_due = NEVER
         self._troubles = 0
         self._closed = False
@@ -166,6 +171,7 @@ class Engine:
         for work in list(self._running.values()):
             if work.event_id == event_id:
                 work.cancelled = True
+                self._call_executor(work, work.room.executor.cancel)
 
     # -- the desk of the runs
 
@@ -339,16 +345,18 @@ class Engine:
         return claimed or Claimed((), None)
 
     def _claimables(self, now: int) -> tuple[Claimable, ...]:
-        basis = (self.registry.snapshot, self.store.lanes())
+        basis = (self.registry.snapshot, self.store.lanes(), self._processes.outdated)
         if self._basis is None or any(a is not b for a, b in zip(basis, self._basis, strict=True)):
-            self._reentries.look(*basis, now)
-            self._claimable = self._sort_lanes(*basis)
+            snapshot, lanes, _ = basis
+            self._reentries.look(snapshot, lanes, now)
+            self._processes.keep({entry.generation for entry in snapshot.types.values()})
+            self._claimable = self._sort_lanes(snapshot, lanes)
             self._basis = basis
         return self._claimable
 
     def _sort_lanes(self, snapshot: Snapshot, lanes: Sequence[Lane]) -> tuple[Claimable, ...]:
         """Group what can be run completely by the executor that will: type loaded, schema not
-        newer than the code, schedule kind and executor present.
+        newer than the code, schedule kind and executor present, and for a child process the code.
         """
         sorted_lanes: dict[Executor, dict[int, tuple[Lane, Entry]]] = {}
         for lane in lanes:
@@ -356,14 +364,15 @@ class Engine:
             if entry is None or lane.schema_version > entry.job.version:
                 continue
             executor = self._executor(entry, snapshot)
-            if lane.kind in snapshot.kinds and executor is not None:
+            gone = executor is self._processes and entry.generation in self._processes.outdated
+            if lane.kind in snapshot.kinds and executor is not None and not gone:
                 sorted_lanes.setdefault(executor, {})[lane.id] = (lane, entry)
         return tuple(Claimable(executor, entries) for executor, entries in sorted_lanes.items())
 
     def _executor(self, entry: Entry, snapshot: Snapshot) -> Executor | None:
         name = entry.policy.executor or "thread"
-        if entry.job.is_async and name in self._own_executors:
-            name = "async"  # only a loop can await it
+        if entry.job.is_async and name in self._own_executors and name != "process":
+            name = "async"  # only a loop can await it; a child process has one
         return self._own_executors.get(name) or snapshot.executors.get(name)
 
     def _hand_over(self, work: RunnerWork) -> None:
@@ -472,10 +481,7 @@ class Engine:
         if not self._end(work, self._running, result):
             return False
         work.cancelled = True
-        try:
-            work.room.executor.replace(work)
-        except BaseException as error:
-            hook_failed(work.entry.generation.plugin, "horae_executors", error)
+        self._call_executor(work, work.room.executor.replace)
         if place:
             logs.get().warning(
                 "run.thread_replaced",
@@ -485,6 +491,12 @@ class Engine:
                 place=place,
             )
         return True
+
+    def _call_executor(self, work: RunnerWork, method: Callable[[Work], None]) -> None:
+        try:
+            method(work)
+        except BaseException as error:
+            hook_failed(work.entry.generation.plugin, "horae_executors", error)
 
     def _return_queued(self, chosen: Callable[[RunnerWork], bool]) -> int:
         return sum(

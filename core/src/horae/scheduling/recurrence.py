@@ -13,7 +13,7 @@ from typing import Final
 import attrs
 
 from horae.clock import LATEST, from_micros, to_micros
-from horae.errors import summarise
+from horae.errors import ChildError, summarise
 from horae.payloads import encode
 from horae.stores.base import Claim, Settlement, Step
 from horae_hookspecs import (
@@ -169,6 +169,8 @@ def _next_try(retry: Retry, attempt: int, began: int, finished: int) -> int | No
 
 def worth_retrying(retry: Retry, error: BaseException) -> bool:
     """Whether what a job raised is of a kind that is tried again."""
+    if isinstance(error, ChildError):
+        return error.retryable  # it was judged where the classes are
     return isinstance(error, retry.on) and not isinstance(error, retry.never)
 
 

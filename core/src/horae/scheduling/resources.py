@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, Self
 
 import attrs
 
-from horae.errors import describe, storable, summarise
+from horae.errors import ChildGone, describe, storable, summarise
 from horae.payloads import MAX_RESULT, dump_result, encode
 from horae.scheduling.recurrence import COUNTED, worth_retrying
 from horae.stores.base import Claim, Step
@@ -247,7 +247,7 @@ class _Turn:
             self._note(error)
         except BaseException as broken:  # what the job gave or raised breaks when it is looked at
             self._ledger.raised(self._name, broken)
-        return not isinstance(error, CancelEvent)
+        return not isinstance(error, (CancelEvent, ChildGone))
 
     def _note(self, error: BaseException | None) -> None:
         if inspect.iscoroutine(self.value):

@@ -37,6 +37,7 @@ from horae_hookspecs import (
     Outcome,
     OutsideRunError,
     ResourcesFailed,
+    Retry,
     RetryLater,
     RunContext,
     ScheduleLike,
@@ -131,18 +132,16 @@ class RunnerWork:
     def run(self) -> bool:
         """Carry the run out in the calling thread; see ``Work.run`` for the answer."""
         self.thread = threading.get_ident()
-        # In a context of its own: what the job sets there goes with it.
-        return contextvars.copy_context().run(self._run)
+        return self.run_as(Attempt(self))
 
-    def _run(self) -> bool:
-        with _Attempt(self) as attempt:
-            if attempt.ready():
-                attempt.value = attempt.perform()
-        return attempt.kept
+    def run_as(self, attempt: "Attempt") -> bool:
+        """The same, with another way to build and perform the job."""
+        # In a context of its own: what the job sets there goes with it.
+        return contextvars.copy_context().run(attempt.carry_out)
 
     async def run_async(self) -> None:
         """Carry the run out on the running event loop."""
-        with _Attempt(self) as attempt:
+        with Attempt(self) as attempt:
             if attempt.ready():
                 attempt.value = await attempt.perform()
 
@@ -167,7 +166,7 @@ class RunnerWork:
         return Result(outcome, started=self.started or now, finished=now, **details)
 
 
-class _Attempt:
+class Attempt:
     """Brackets the plugin's code: counted in before, classified and reported after."""
 
     __slots__ = ("begun", "context", "job", "kept", "refusal", "value", "work", "wrappers")
@@ -180,8 +179,15 @@ class _Attempt:
         self.value: Any = None
         self.wrappers = _Wrappers(work, ())
 
-    def __enter__(self) -> "_Attempt":
+    def __enter__(self) -> "Attempt":
         return self
+
+    def carry_out(self) -> bool:
+        """The whole of it, in the calling thread; see ``Work.run`` for the answer."""
+        with self:
+            if self.ready():
+                self.value = self.perform()
+        return self.kept
 
     def ready(self) -> bool:
         """Begin the run and build its job; False when there is nothing to perform."""
@@ -257,15 +263,18 @@ class _Attempt:
         try:
             self.job = entry.job.build(row.arguments, self.work.lane.schema_version)
         except BaseException as error:
-            return self.work.result(
-                Outcome.FAILED,
-                error=describe(error),
-                cause=Cause.ERROR,
-                reason=f"its arguments do not fit schema version {entry.job.version} of the type: "
-                + summarise(error),
-                quarantine=True,
-            )
+            return self._misfit(describe(error), summarise(error))
         return None
+
+    def _misfit(self, error: str, summary: str) -> Result:
+        version = self.work.entry.job.version
+        return self.work.result(
+            Outcome.FAILED,
+            error=error,
+            cause=Cause.ERROR,
+            reason=f"its arguments do not fit schema version {version} of the type: {summary}",
+            quarantine=True,
+        )
 
     def _unfit(self) -> Result | None:
         """Open the ledger of a multi-resource run; none can be run without its resources."""
@@ -306,24 +315,41 @@ class _Attempt:
         return result
 
 
+class Ended(Exception):
+    """Raised in place of the job's own end where a run has come to its result before."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(result.error)
+        self.result = result
+
+
 def _classify(work: RunnerWork, error: BaseException | None, value: Any) -> Result:
+    if isinstance(error, Ended):
+        return error.result
+    outcome, details = verdict(work.entry.policy.retry, error, value)
+    if isinstance(error, ResourcesFailed) and work.ledger is not None:
+        details["retryable"] = work.ledger.worth_retrying
+    return work.result(outcome, **details)
+
+
+def verdict(
+    retry: Retry, error: BaseException | None, value: Any
+) -> tuple[Outcome, dict[str, Any]]:
+    """How a job ended that raised or returned this, and the fields of ``Result`` that tell more."""
     if error is None:
         if inspect.iscoroutine(value):
             value.close()
             told = "run() gave a coroutine: write async def run"
-            return work.result(Outcome.FAILED, error=told, cause=Cause.ERROR)
+            return Outcome.FAILED, {"error": told, "cause": Cause.ERROR}
         text, problem = dump_result(value)
-        return work.result(Outcome.SUCCEEDED, result=text, result_error=problem)
+        return Outcome.SUCCEEDED, {"result": text, "result_error": problem}
     if isinstance(error, RetryLater):
-        return work.result(
-            Outcome.SNOOZED, after=error.after, reason=storable(error.reason) or None
-        )
+        return Outcome.SNOOZED, {"after": error.after, "reason": storable(error.reason) or None}
     if isinstance(error, CancelEvent):
-        return work.result(Outcome.CANCELLED, reason=storable(error))
-    told, retryable = describe(error), worth_retrying(work.entry.policy.retry, error)
-    if isinstance(error, ResourcesFailed) and work.ledger is not None:
-        told, retryable = storable(error), work.ledger.worth_retrying
-    return work.result(Outcome.FAILED, error=told, cause=Cause.ERROR, retryable=retryable)
+        return Outcome.CANCELLED, {"reason": storable(error)}
+    told = storable(error) if isinstance(error, ResourcesFailed) else describe(error)
+    details = {"error": told, "cause": Cause.ERROR, "retryable": worth_retrying(retry, error)}
+    return Outcome.FAILED, details
 
 
 class _Context:

@@ -1,6 +1,7 @@
 """A unit of work: events are collected in a block, and stored together when it is left."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, Unpack
@@ -24,7 +25,44 @@ BOT_NAMES: Final = "name", "uid", "bot_id"
 RESOURCE_NAMES: Final = "resource_id", "id"
 
 
-class Unit:
+class BotEvents(ABC):
+    """A tracker's ``schedule_bot_event``, in terms of its ``schedule``."""
+
+    _origin: str | None
+
+    @abstractmethod
+    def schedule(
+        self,
+        event_type: str | object,
+        arguments: Mapping[str, Any] | None = None,
+        schedule: ScheduleLike = None,
+        **options: Unpack[EventOptions],
+    ) -> None:
+        """See ``horae_hookspecs.Tracker``."""
+
+    def schedule_bot_event(
+        self,
+        *,
+        bot: object,
+        resource: object,
+        description: str | None,
+        event_type: str | object,
+        schedule_data: ScheduleLike,
+        action_data: Mapping[str, Any] | str | None = None,
+    ) -> None:
+        """The call of the seed systems, in terms of ``schedule``."""
+        name = _name(bot, "bot", BOT_NAMES)
+        self.schedule(
+            event_type,
+            _arguments(action_data, event_type),
+            schedule_data,
+            origin=f"bot:{name}" if self._origin is None else self._origin,
+            resource=_name(resource, "resource", RESOURCE_NAMES),
+            description=description,
+        )
+
+
+class Unit(BotEvents):
     """See ``horae_hookspecs.Tracker``; ``finish`` is given all of it at the end of the block."""
 
     def __init__(
@@ -89,27 +127,6 @@ class Unit:
             options["origin"] = self._origin
         self._collect(
             self._planner.plan(event_type, arguments, schedule, moment=self._moment, **options)
-        )
-
-    def schedule_bot_event(
-        self,
-        *,
-        bot: object,
-        resource: object,
-        description: str | None,
-        event_type: str | object,
-        schedule_data: ScheduleLike,
-        action_data: Mapping[str, Any] | str | None = None,
-    ) -> None:
-        """The call of the seed systems, in terms of ``schedule``."""
-        name = _name(bot, "bot", BOT_NAMES)
-        self.schedule(
-            event_type,
-            _arguments(action_data, event_type),
-            schedule_data,
-            origin=f"bot:{name}" if self._origin is None else self._origin,
-            resource=_name(resource, "resource", RESOURCE_NAMES),
-            description=description,
         )
 
     def _collect(self, new: NewEvent) -> None:

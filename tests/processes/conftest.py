@@ -1,0 +1,18 @@
+"""What the tests of child processes share: a plugin whose jobs run in them, and its host."""
+
+from collections.abc import Callable
+
+import pytest
+
+from horae import Host
+from kit.isolated import SOURCE
+from kit.sites import Site
+
+
+@pytest.fixture
+def host(site: Site, host_on: Callable[..., Host]) -> Host:
+    """A started host with two places for child processes and the plugin of ``kit.isolated``."""
+    site.install(SOURCE)
+    host = host_on(processes=2).start()
+    host.load_plugin("acme")
+    return host
