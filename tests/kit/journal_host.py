@@ -24,7 +24,8 @@ def note(journal: Path, context: RunContext) -> None:
 
 def register(host: Host, journal: Path) -> None:
     """The types: work of some milliseconds, work that lasts while the file JOURNAL.hold is
-    there, the same not to be repeated, and work that kills its host.
+    there, the same not to be repeated, and work that kills its host; and work that has its
+    resource to itself, with a note at its end as well, or while the file is there.
     """
     hold = journal.with_suffix(".hold")
 
@@ -40,6 +41,15 @@ def register(host: Host, journal: Path) -> None:
             time.sleep(0.005)
 
     host.register("journal.hold_once", interrupted="fail")(held)
+    host.register("journal.hold_alone", exclusive=True)(held)
+
+    @host.register("journal.alone", exclusive=True)
+    def alone(context: RunContext, ms: float = 2) -> None:
+        note(journal, context)
+        time.sleep(ms / 1000)
+        note(journal, context)
+
+    host.register("journal.alone_too", exclusive=True)(alone)
 
     @host.register("journal.crash")
     def crash(context: RunContext) -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from horae.settings import parse_sqlite_url
 from horae.stores import _rows, _statements
-from horae.stores.base import Claim
+from horae.stores._gates import MOST_LOOKED_AT
+from horae.stores.base import Claim, Provider
 from horae.stores.sqlite import SqliteStore
 from stores.samples import HOST, NOW, SECOND, a_host, an_event, providers, settled
 
@@ -65,9 +66,25 @@ def steps(store: SqliteStore) -> Iterator[list[int]]:
         ("WITH_SEVERAL", ["SEARCH horae_event USING INDEX horae_event_wanted (origin=?)"]),
         ("NARROW", ["SEARCH horae_event USING INTEGER PRIMARY KEY"]),
         ("CANCEL_WAITING", ["SEARCH horae_event USING INTEGER PRIMARY KEY"]),
+        ("PICK_GATED", ["INDEX horae_event_ready (lane=? AND priority=? AND due<?)"]),
+        ("INSIDE", ["SEARCH horae_hold USING PRIMARY KEY (gate=?"]),
+        ("LEAVE", ["SEARCH horae_hold USING COVERING INDEX horae_hold_event (event=?"]),
+        ("GIVE_WAY", ["SEARCH horae_hold USING COVERING INDEX horae_hold_event (event=?"]),
+        ("BLOCK", ["SEARCH horae_event USING INTEGER PRIMARY KEY"]),
+        (
+            "NEXT_AT_GATES",
+            [
+                "INDEX horae_event_blocked (blocked=? AND lane>?)",
+                "INDEX horae_event_blocked (blocked=? AND lane=?)",
+            ],
+        ),
         (
             "BACKLOG",
-            ["INDEX horae_event_ready", "INDEX horae_event_paused"],
+            [
+                "INDEX horae_event_ready",
+                "INDEX horae_event_paused",
+                "INDEX horae_event_blocked",
+            ],
         ),
     ],
 )
@@ -158,6 +175,86 @@ def test_an_idle_claim_costs_next_to_nothing(sqlite_store: SqliteStore) -> None:
             assert found is not None
             assert found.next_due == NOW + SECOND
     assert counted[0] <= 50  # a hundred claims, fifty steps each at the most
+
+
+def gated(store: SqliteStore) -> dict[int, Provider]:
+    """All lanes, each of an exclusive type."""
+    return {
+        lane.id: Provider("tides", "1.0", 1, exclusive=True, event_type=lane.event_type)
+        for lane in store.lanes()
+    }
+
+
+def crowd(store: SqliteStore, size: int) -> None:
+    """Add 50 free events that are due after ``size`` whose resource is in use, some of them of
+    the same type, some of a higher priority.
+    """
+    store.add([an_event(resource="pier", due=NOW - 2 * SECOND)])
+    store.claim(HOST, gated(store), NOW, 1)
+    types = ["tide.mark", "moon.rise", "tide.mark", "sun.set"]
+    store.add(
+        [
+            an_event(types[n % 4], resource="pier", due=NOW - SECOND, priority=n // 4 % 2)
+            for n in range(size)
+        ]
+    )
+    store.add([an_event(resource=f"berth-{n}") for n in range(50)])
+
+
+def turns_to_claim(store: SqliteStore, events: int) -> tuple[list[int], int]:
+    """Claim four at a time, as a host with four threads, until so many were claimed; the steps
+    of each claim, and how many claims it took to the first.
+    """
+    costs, found, first = [], 0, 0
+    while found < events:
+        with steps(store) as counted:
+            claimed = store.claim(HOST, gated(store), NOW, 4)
+        assert claimed is not None
+        assert claimed.next_due is not None
+        assert claimed.next_due <= NOW
+        costs.append(counted[0])
+        found += len(claimed.claims)
+        first += not found
+    return costs, first
+
+
+def test_a_hundred_thousand_blocked_events_delay_no_free_one(sqlite_store: SqliteStore) -> None:
+    """They step aside once, in short turns, and after that the free ones are claimed as if they
+    were alone.
+    """
+    crowd(sqlite_store, 100_000)
+    costs, first = turns_to_claim(sqlite_store, 48)
+    assert first <= 2 * 100_000 / MOST_LOOKED_AT
+    assert max(costs) <= 2 * costs[0]
+    assert len(costs) == first + 12
+    alone = costs[first + 1 :]
+    assert max(alone) <= costs[0] / 100
+    assert sum(one.blocked for one in sqlite_store.backlog(NOW)) == 100_000
+
+
+def test_a_gate_with_a_long_line_is_left_and_passed_at_the_cost_of_a_few_rows(
+    sqlite_store: SqliteStore,
+) -> None:
+    """One of each type goes on; what waits behind them costs nothing."""
+    store = sqlite_store
+    crowd(store, OTHERS)
+    turns_to_claim(store, 48)
+    with steps(store) as counted:
+        store.rescue(HOST, "gone", NOW)
+    assert counted[0] <= 300  # for the 49 runs that it had
+    store.join(a_host())
+    lanes = gated(store)
+    for n in range(6):
+        with steps(store) as counted:
+            claimed = store.claim(HOST, lanes, NOW, 1)
+        assert claimed is not None
+        assert counted[0] <= 20
+        (one,) = claimed.claims
+        assert one.resource == "pier"
+        with steps(store) as counted:
+            store.settle([settled(one)])
+        assert counted[0] <= 20
+        lanes.pop(one.lane if n % 3 == 2 else 0, None)  # a type is unloaded now and then
 
 
 def test_unload_touches_no_event(sqlite_store: SqliteStore) -> None:
