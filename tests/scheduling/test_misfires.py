@@ -1,5 +1,6 @@
 """Occurrences whose time passed before they could start: run once, run all, or skipped."""
 
+import json
 import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -7,7 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from horae import Host, SettableClock
@@ -386,6 +387,35 @@ def test_what_was_interrupted_is_not_late(
         Outcome.INTERRUPTED,
         Outcome.SUCCEEDED,
     ]
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.integers(1, 100), min_size=1, max_size=5), st.data())
+def test_the_record_has_each_occurrence_once(jumps: list[int], data: st.DataObject) -> None:
+    """Through a host: whatever the downtimes, the runs of an event leave no gap and no overlap."""
+    clock = SettableClock(START - MINUTES)
+    with Host("memory://", clock=clock) as host:
+        host.load_plugin(SpreadKind())
+        host.register("job")(lambda context: None)
+        events = [
+            host.schedule("job", None, data.draw(schedules), missed=data.draw(missed_policies))
+            for _ in range(5)
+        ]
+        for minutes in jumps:
+            clock.advance(timedelta(minutes=minutes))
+            host.run_until_idle(LONG)
+        for event in events:
+            schedule = load_schedule(json.dumps(dict(event.schedule)), KINDS)
+            assert schedule is not None
+            at: datetime | None = START
+            for run in runs_of(host, event):
+                assert run.occurrence == at
+                for _ in range(run.covers):
+                    assert at is not None
+                    at = schedule.next_after(at)
+            due = stored(host, event).due
+            assert due == (at and at + schedule.offset(event.id))
+            assert due is None or due > clock.now()
 
 
 class SpreadKind:

@@ -1,13 +1,14 @@
 """Runs past their time: given up, fenced, and the executor usable as before."""
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable, MutableMapping
 from datetime import timedelta
 from typing import Any
 
 from horae import Host, SettableClock
-from horae_hookspecs import Outcome, Retry, RunContext, State
+from horae_hookspecs import Cause, Outcome, Retry, RunContext, State
 from kit.events import LONG, outcomes, runs_of, stored
 from kit.hosts import until
 
@@ -51,6 +52,33 @@ def test_a_thread_past_its_timeout_is_given_up_and_its_late_answer_is_fenced(
     assert told == [True, True]
     assert [outcomes(host, event) for event in events] == [[Outcome.TIMEOUT]] * 2
     assert stored(host, events[0]).state is State.FAILED
+
+
+def test_a_thread_that_is_given_up_is_told_with_where_it_stands(
+    host: Host, clock: SettableClock, logs: list[MutableMapping[str, Any]]
+) -> None:
+    """File, line and function, in the run's error and in the log; and another takes its place."""
+    host.start()
+    begun, release = threading.Event(), threading.Event()
+
+    @host.register("stuck", timeout=30)
+    def loop_for_ever(context: RunContext) -> None:
+        begun.set()
+        while not release.is_set():
+            pass
+
+    event = host.schedule("stuck")
+    assert begun.wait(LONG)
+    clock.advance(31)
+    until(lambda: outcomes(host, event) == [Outcome.TIMEOUT])
+    (line,) = [line for line in logs if line["event"] == "run.thread_replaced"]
+    release.set()
+    (run,) = runs_of(host, event)
+    assert run.cause is Cause.TIMEOUT
+    place = rf"{re.escape(__file__)}:\d+ (loop_for_ever|is_set)|.*threading.py:\d+ is_set"
+    assert re.fullmatch(place, line["place"])
+    assert run.error == f"still running after its timeout of 0:00:30, at {line['place']}"
+    assert (line["event_id"], line["claim"], line["event_type"]) == (event.id, 1, "stuck")
 
 
 def test_a_timeout_burns_an_attempt_and_is_tried_again(host: Host, clock: SettableClock) -> None:

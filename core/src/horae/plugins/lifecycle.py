@@ -32,6 +32,7 @@ from horae.plugins import loader, modules, provenance
 from horae.plugins.activation import Activation
 from horae.plugins.discovery import BUILTIN_DISTRIBUTION, Candidate, discover
 from horae.plugins.leaks import Probes
+from horae.processes import process_gone
 from horae.registry import Contribution, Drained, Generation, Registry, Source
 from horae.stores.base import Store
 from horae_hookspecs import HostView, PluginInfo, PluginState, UnloadReport
@@ -315,6 +316,7 @@ class Lifecycle:
             event_type
             for host in self._store.hosts()
             if host.name != self._host.name
+            and not process_gone(host.identity, one_kernel=self._store.one_kernel)
             for event_type in host.event_types
         }
         gone = set(mine) - elsewhere - set(self._registry.snapshot.types)

@@ -86,15 +86,14 @@ def settlement(
     )
     if result.outcome is Outcome.CANCELLED:
         return concluded._replace(state=State.CANCELLED, due=None)
-    over = concluded._replace(state=_final(result), due=None)
     if not claim.recurs:
-        return over
+        return _over(concluded, result)
     until: int | None = began
     if result.left_out is not None:
         until = result.left_out
     elif missed_of(claim, policy).policy == "run_all":
         until = None
-    return _move_on(concluded, over, claim, until, kinds)
+    return _move_on(concluded, claim, result, until, kinds)
 
 
 def _waiting(claim: Claim, result: Result) -> Settlement:
@@ -146,11 +145,13 @@ def _again(
     return None
 
 
-def _final(result: Result) -> State:
-    """The state of an event that ends with this run."""
+def _over(concluded: Settlement, result: Result, covers: int = 1) -> Settlement:
+    """Nothing follows: the event ends with this run."""
     if result.left_out is not None:
-        return State.EXPIRED
-    return State.FAILED if result.error else State.FINISHED
+        state = State.EXPIRED
+    else:
+        state = State.FAILED if result.error else State.FINISHED
+    return concluded._replace(state=state, due=None, covers=covers)
 
 
 def missed_of(claim: Claim, policy: Policy) -> Missed:
@@ -231,32 +232,31 @@ def offset_of(schedule: Schedule) -> Callable[[int], int] | None:
 
 def _move_on(
     concluded: Settlement,
-    over: Settlement,
     claim: Claim,
+    result: Result,
     until: int | None,
     kinds: Mapping[str, type[Schedule]],
 ) -> Settlement:
-    """On to the first occurrence that is due after ``until``, or ``over``; None is the very next.
+    """On to the first occurrence that is due after ``until``, or over; None is the very next.
 
     Where the kind vanished during the run, or cannot say, the event stays where it is: the outcome
     is kept, and whoever claims it next finds its occurrence settled and moves on.
     """
-    stuck = concluded._replace(due=claim.occurrence)
     was_settled = claim.settled == claim.occurrence
     try:
         schedule = load_schedule(claim.schedule, kinds)
         if schedule is None:
-            return stuck
+            return concluded._replace(due=claim.occurrence)
         offset = schedule.offset(claim.event_id) // MICROSECOND
         last = claim.occurrence if until is None or was_settled else until - offset
         covers, following = _stride(schedule, claim.occurrence, last)
         nominal = None if following is None else to_micros(following)
     except BaseException as error:
         reason = f"the schedule cannot say when it is due next: {summarise(error)}"
-        return stuck._replace(state=State.QUARANTINED, reason=reason)
+        return concluded._replace(due=claim.occurrence, state=State.QUARANTINED, reason=reason)
     covers -= was_settled  # the run that settled it has stood for it
     if nominal is None:
-        return over._replace(covers=covers)
+        return _over(concluded, result, covers)
     return concluded._replace(due=nominal + offset, occurrence=nominal, covers=covers)
 
 

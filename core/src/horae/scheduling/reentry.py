@@ -87,10 +87,11 @@ class Reentries:
                 continue
             claims += some.claims
             next_allowed = pace.take(len(some.claims))
-            if some.next_due is None or some.next_due >= pace.absence.ended:
+            if some.next_due is None:
+                continue  # nothing is left, or it is held back: by a pause, or by a limit
+            if some.next_due >= pace.absence.ended:
                 del self._paces[name]
-            if some.next_due is not None:
-                due.append(max(some.next_due, next_allowed))
+            due.append(max(some.next_due, next_allowed))
         rest = claim(others, limit - len(claims))
         if rest is None:
             return None
