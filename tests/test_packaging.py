@@ -143,6 +143,7 @@ def test_plugins_are_found_by_entry_point(wheels: dict[str, Built]) -> None:
         found[folder] = {name: dict(parser[name]) for name in parser.sections()}
     assert found["core"] == {"console_scripts": {"horae": "horae.__main__:main"}}
     assert found["builtin_plugins"]["horae"]["schedules"] == "horae_builtin_plugins.schedule"
+    assert found["builtin_plugins"]["horae"]["bots"] == "horae_builtin_plugins.bots"
     assert found["sample_plugin"]["horae"] == {"sample": "horae_sample_plugin"}
 
 
@@ -160,7 +161,7 @@ def test_the_wheels_install_together(wheels: dict[str, Built], tmp_path: Path) -
     python = make_venv(tmp_path / "venv")
     pip_install(python, *(built.wheel for built in wheels.values()))
     discovered, file = _use(python, tmp_path)
-    assert discovered == "sample schedules"
+    assert discovered == "bots sample schedules"
     assert file.is_relative_to(site_packages(tmp_path / "venv"))
     assert (tmp_path / "venv" / "bin" / "horae").exists()
 
@@ -170,7 +171,7 @@ def test_the_folders_install_together_editable(sources: Path, tmp_path: Path) ->
     python = make_venv(tmp_path / "venv")
     pip_install(python, *(f"--editable={sources / folder}" for folder in FOLDERS))
     discovered, file = _use(python, tmp_path)
-    assert discovered == "sample schedules"
+    assert discovered == "bots sample schedules"
     assert file.is_relative_to(sources)
 
 

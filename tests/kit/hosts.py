@@ -1,7 +1,7 @@
 """Short questions to a host, as the tests of several rooms ask them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from horae import Host
@@ -25,6 +25,12 @@ def answer_of(host: Host, event_type: str = "acme.ask", **arguments: Any) -> Any
 def plugin_of(host: Host, name: str = "acme") -> PluginInfo:
     """How a plugin stands."""
     return next(info for info in host.plugins() if info.name == name)
+
+
+def added(plugins: Iterable[PluginInfo]) -> set[str]:
+    """The names of those plugins that are no part of horae."""
+    own = ("horae-builtin-plugins", "horae-sample-plugin")
+    return {info.name for info in plugins if info.distribution not in own}
 
 
 def until(condition: Callable[[], Any], timeout: float = 20.0) -> Any:

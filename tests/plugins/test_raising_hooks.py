@@ -40,6 +40,7 @@ def something_of_everything(host: Host, clock: SettableClock, site: Site) -> Non
     clock.advance(timedelta(hours=5))
     until(lambda: host.runs(event_id=hourly.id, outcome="succeeded").total)
     assert answer_of(host, "good.ask") == "good"
+    assert host.ask("horae_bot_resources", kind="machine") == []
     site.install(answering(3, "third.ask"), plugin="third")
     host.load_plugin("third")
     host.schedule("third.ask", schedule=timedelta(days=300))

@@ -33,6 +33,11 @@ from horae_hookspecs.abc import ScheduleLike as ScheduleLike
 from horae_hookspecs.abc import Tracker as Tracker
 from horae_hookspecs.abc import Work as Work
 from horae_hookspecs.abc import require_aware as require_aware
+from horae_hookspecs.bots import BotActionFailed as BotActionFailed
+from horae_hookspecs.bots import BotEvent as BotEvent
+from horae_hookspecs.bots import BotFactoryRegistryWrapper as BotFactoryRegistryWrapper
+from horae_hookspecs.bots import BotView as BotView
+from horae_hookspecs.bots import Resource as Resource
 from horae_hookspecs.errors import CancelEvent as CancelEvent
 from horae_hookspecs.errors import HoraeError as HoraeError
 from horae_hookspecs.errors import NaiveDatetimeError as NaiveDatetimeError

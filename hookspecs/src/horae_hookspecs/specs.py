@@ -11,6 +11,7 @@ from typing import Any
 
 from horae_hookspecs._markers import hookspec
 from horae_hookspecs.abc import ActivationContext, Executor, HostView, Schedule, Work
+from horae_hookspecs.bots import Resource
 from horae_hookspecs.models import PluginInfo, Run, ScheduledEvent, WaitingType
 from horae_hookspecs.registration import ScheduledEventRegistryWrapper
 
@@ -43,6 +44,16 @@ def horae_activate(context: ActivationContext) -> None:
 @hookspec
 def horae_deactivate(context: ActivationContext) -> None:
     """The plugin was withdrawn and drained: close what the context does not close by itself."""
+
+
+@hookspec
+def horae_bot_resources(kind: str) -> Iterable[Resource] | None:
+    """The resources of this kind, now, all of them; None where the kind is none of yours.
+
+    Asked by each round of a bot, which takes the answers of all plugins together. What is listed
+    and does not match its filter is for the bot no longer there, so raise rather than list half of
+    them: from a generator, that fails the round, and it is tried again as its type says.
+    """
 
 
 @hookspec

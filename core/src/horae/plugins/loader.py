@@ -34,6 +34,7 @@ WRAPPED = "horae_run"
 OBSERVED = (
     WRAPPED,
     "horae_authorize",
+    "horae_bot_resources",
     "horae_host_started",
     "horae_host_stopped",
     "horae_event_scheduled",
