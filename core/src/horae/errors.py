@@ -5,7 +5,7 @@ HostError
 ├── UnknownEventType      no plugin provides, or ever provided, the type
 ├── InvalidArguments      arguments that do not fit the type; lists every mismatch
 ├── UnknownSchedule       a schedule in no form that a loaded schedule kind reads
-├── KeyTaken              the key belongs to an event that is not over
+├── KeyTaken              the key belongs to another event
 ├── EventNotFound         no event has this id
 ├── WaitTimeout           what was waited for did not happen in time
 ├── HostNotRunning        only a started host can do this
@@ -17,7 +17,7 @@ HostError
 │   ├── StoreBusy         another process held the database for too long
 │   ├── StoreCorrupt      the file is damaged or no database; it is never recreated
 │   ├── StoreTooNew       a newer horae wrote it
-│   └── StoreUnsupported  this SQLite, or this file system, cannot keep the promises
+│   └── StoreUnsupported  this SQLite, file system or connection cannot keep the promises
 └── PluginError
     ├── PluginNotFound    no installed distribution has this entry point
     ├── PluginLoadFailed  the plugin failed in a named phase; nothing of it was left behind
@@ -109,12 +109,13 @@ class UnknownSchedule(HostError):
 
 
 class KeyTaken(HostError):
-    """The key belongs to an event of the same origin that is not over."""
+    """The key belongs to an event of the same origin that is not over, or not for long enough."""
 
     def __init__(self, key: str, origin: str | None, event_id: int) -> None:
         super().__init__(
-            f"Key {key!r} (origin {origin!r}) belongs to event {event_id}, which is not over. "
-            "Cancel that one first, or schedule with on_conflict='keep' to leave it in place."
+            f"Key {key!r} (origin {origin!r}) belongs to event {event_id}. Cancel that one "
+            "first if it is not over, or schedule with on_conflict='keep' to leave it in place, or "
+            "with 'replace' to change it."
         )
         self.key = key
         self.origin = origin
@@ -193,7 +194,7 @@ class StoreTooNew(StoreError):
 
 
 class StoreUnsupported(StoreError):
-    """This SQLite library, or this file system, cannot keep the promises of the store."""
+    """This SQLite library, file system or connection cannot keep the promises of the store."""
 
 
 class PluginError(HostError):

@@ -173,6 +173,17 @@ class Engine:
                 work.cancelled = True
                 self._call_executor(work, work.room.executor.cancel)
 
+    def cancel_marked(self) -> None:
+        """Do so for every event here whose cancellation is on record."""
+        if self._under_way():
+            for event_id in self.store.cancellations(self._lease.id):
+                self.cancel(event_id)
+
+    def take_back(self, chosen: Callable[[RunnerWork], bool]) -> None:
+        """Give back what was claimed and has not begun: its event was changed or paused."""
+        if self._return_queued(chosen):
+            self.wake()
+
     # -- the desk of the runs
 
     def begin(self, work: RunnerWork) -> bool:
@@ -445,9 +456,7 @@ class Engine:
         try:
             if not self.store.poll():
                 return False
-            if self._under_way():
-                for event_id in self.store.cancellations(self._lease.id):
-                    self.cancel(event_id)
+            self.cancel_marked()
         except StoreError:
             return True  # the turn meets the same trouble and deals with it
         self._on_foreign_change()

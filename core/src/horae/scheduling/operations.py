@@ -5,14 +5,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Unpack
 
-from horae.clock import Clock, from_micros
+from horae.clock import from_micros
 from horae.errors import EventNotFound, WaitTimeout
-from horae.registry import Registry
-from horae.scheduling.engine import Engine
-from horae.scheduling.requests import Planner
+from horae.scheduling.control import EventControl
 from horae.scheduling.tracker import Unit
 from horae.settings import Settings
-from horae.stores.base import OVER, Added, NewEvent, Step, Store, carry_out
+from horae.stores.base import OVER, Added, NewEvent, Step, carry_out
 from horae_hookspecs import (
     Cause,
     EventOptions,
@@ -27,15 +25,10 @@ from horae_hookspecs import (
 PAGE: Final = 100
 
 
-class EventOperations:
+class EventOperations(EventControl):
     """Schedule, read and control events; works on any host, started or not."""
 
     settings: Settings
-    store: Store
-    clock: Clock
-    registry: Registry
-    _planner: Planner
-    _engine: Engine | None
 
     def schedule(
         self,
@@ -44,6 +37,7 @@ class EventOperations:
         schedule: ScheduleLike = None,
         *,
         allow_unknown: bool = False,
+        connection: object | None = None,
         **options: Unpack[EventOptions],
     ) -> ScheduledEvent:
         """Store an event; once this returns, it survives ``kill -9`` and power loss.
@@ -53,26 +47,35 @@ class EventOperations:
         options are those of ``EventOptions``: key, on_conflict, unique_for, resource, resources,
         origin, user, description, priority, missed, absent.
 
+        With ``connection``, an open connection of yours to the store's own database, the event is
+        part of the transaction there: your commit stores it, your rollback takes it back, and no
+        observer is told. Without a transaction on a connection in autocommit mode it is stored
+        when this returns.
+
         Raises UnknownEventType, InvalidArguments, ScheduleError, UnknownSchedule, KeyTaken,
         SettingsError, StoreError; nothing was stored then.
         """
         new = self._planner.plan(
             event_type, arguments, schedule, allow_unknown=allow_unknown, **options
         )
-        (added,) = self.store.add([new])
-        if not added.created:
-            return self._stored(added.id)
-        self._added(new, added.id)
-        return _fresh(new, added.id)
+        (added,) = self.store.add([new], connection)
+        self._all_added([new], [added], connection)
+        if added.created:
+            return self._fresh(new, added.id)
+        event = self.store.get(added.id, connection)
+        assert event is not None
+        return event
 
-    def schedule_many(self, requests: Iterable[Mapping[str, Any]]) -> list[int]:
+    def schedule_many(
+        self, requests: Iterable[Mapping[str, Any]], *, connection: object | None = None
+    ) -> list[int]:
         """Store many events in one transaction, all or none; each a mapping of ``schedule``'s
         arguments by name. Gives their ids, in place of an event whose key is taken the id of the
-        one that has it, and raises what ``schedule`` raises.
+        one that has it, and raises what ``schedule`` raises. ``connection`` is as there.
         """
         moment = self._planner.moment()
         events = [self._planner.plan(**request, moment=moment) for request in requests]
-        return self._all_added(events, self.store.add(events))
+        return self._all_added(events, self.store.add(events, connection), connection)
 
     def tracker(self, origin: str | None = None, *, cancel_missing: bool = False) -> Unit:
         """A unit of work: what is scheduled in its block is stored together at its end, or not at
@@ -109,33 +112,6 @@ class EventOperations:
         """Why runs did not succeed, and how many for each cause; filters as for ``runs``."""
         return self.store.causes(filters)
 
-    def cancel(self, event_id: int, reason: str = "") -> bool:
-        """End an event: no further occurrence. A job that runs sees ``context.cancelled``.
-
-        False when it was over already. Raises EventNotFound.
-        """
-        cancelled = self.store.cancel(event_id, reason or "cancelled", self.clock.micros())
-        if cancelled and self._engine is not None:
-            self._engine.cancel(event_id)
-            self._engine.wake()
-        return cancelled or self._is_there(event_id)
-
-    def pause(self, event_id: int) -> bool:
-        """Keep an event from running until ``resume``; a run under way goes on. Like cancel."""
-        return self.store.pause(event_id, True) or self._is_there(event_id)
-
-    def resume(self, event_id: int) -> bool:
-        """Let a paused event run again; what came due meanwhile is late, not lost."""
-        resumed = self.store.pause(event_id, False) or self._is_there(event_id)
-        self._wake()
-        return resumed
-
-    def run_now(self, event_id: int) -> bool:
-        """Make a pending or quarantined event due now; False in any other state."""
-        moved = self.store.run_now(event_id, self.clock.micros()) or self._is_there(event_id)
-        self._wake()
-        return moved
-
     def wait(self, event_id: int, timeout: float | None = None) -> Run | None:
         """Wait until the event is over, or for one that recurs until an occurrence has ended.
 
@@ -165,27 +141,49 @@ class EventOperations:
             counts.setdefault(event_type, {})[state] = count
         return counts
 
-    def _all_added(self, events: Sequence[NewEvent], added: Sequence[Added]) -> list[int]:
-        for new, one in zip(events, added, strict=True):
+    def _all_added(
+        self,
+        events: Sequence[NewEvent],
+        added: Sequence[Added],
+        connection: object | None = None,
+    ) -> list[int]:
+        # In a caller's transaction nothing has happened yet; the engine sees its commit.
+        for new, one in zip(events, added, strict=True) if connection is None else ():
             if one.created:
                 self._added(new, one.id)
+            elif one.replaced:
+                self._changes(one.id)
         return [one.id for one in added]
 
     def _added(self, new: NewEvent, event_id: int) -> None:
         if self._engine is not None:
             self._engine.scheduled(new.due)
         if "horae_event_scheduled" in self.registry.snapshot.observers:
-            self.registry.observe("horae_event_scheduled", event=_fresh(new, event_id))
+            self.registry.observe("horae_event_scheduled", event=self._fresh(new, event_id))
 
-    def _stored(self, event_id: int) -> ScheduledEvent:
-        event = self.store.get(event_id)
-        assert event is not None
-        return event
-
-    def _is_there(self, event_id: int) -> bool:
-        if self.store.get(event_id) is None:
-            raise EventNotFound(event_id)
-        return False
+    def _fresh(self, new: NewEvent, event_id: int) -> ScheduledEvent:
+        """An event as it stands right after it was stored."""
+        return ScheduledEvent(
+            id=event_id,
+            event_type=new.event_type,
+            schema_version=new.schema_version,
+            arguments=json.loads(new.arguments),
+            schedule=json.loads(new.schedule),
+            due=from_micros(new.due_for(event_id)),
+            state=State.PENDING,
+            paused=any(getattr(new, one.field) == one.value for one in self.store.pauses()),
+            attempt=0,
+            key=new.key,
+            resource=new.resource,
+            origin=new.origin,
+            description=new.description,
+            priority=new.priority,
+            created=from_micros(new.created),
+            last_outcome=None,
+            reason=None,
+            user=new.user,
+            resources=None if new.resources is None else tuple(json.loads(new.resources)),
+        )
 
     def _wait(self, condition: Callable[[], bool], timeout: float | None) -> bool:
         if self._engine is not None:
@@ -197,36 +195,7 @@ class EventOperations:
             time.sleep(self.settings.poll)
         return True
 
-    def _wake(self) -> None:
-        if self._engine is not None:
-            self._engine.wake()
-
 
 def _ends_an_occurrence(run: Run) -> bool:
     passing = (Outcome.SNOOZED, Outcome.RETURNED, Outcome.INTERRUPTED)
     return run.outcome is not None and run.outcome not in passing and not run.will_retry
-
-
-def _fresh(new: NewEvent, event_id: int) -> ScheduledEvent:
-    """An event as it stands right after it was stored."""
-    return ScheduledEvent(
-        id=event_id,
-        event_type=new.event_type,
-        schema_version=new.schema_version,
-        arguments=json.loads(new.arguments),
-        schedule=json.loads(new.schedule),
-        due=from_micros(new.due_for(event_id)),
-        state=State.PENDING,
-        paused=False,
-        attempt=0,
-        key=new.key,
-        resource=new.resource,
-        origin=new.origin,
-        description=new.description,
-        priority=new.priority,
-        created=from_micros(new.created),
-        last_outcome=None,
-        reason=None,
-        user=new.user,
-        resources=None if new.resources is None else tuple(json.loads(new.resources)),
-    )

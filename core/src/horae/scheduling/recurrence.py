@@ -192,6 +192,14 @@ def load_schedule(text: str, kinds: Mapping[str, type[Schedule]]) -> Schedule | 
     return None if kind is None else kind.from_json(data)
 
 
+def read_schedule(text: str, kinds: Mapping[str, type[Schedule]]) -> Schedule | None:
+    """The same, and None also for one that its kind cannot read."""
+    try:
+        return load_schedule(text, kinds)
+    except Exception:
+        return None
+
+
 def dump_schedule(schedule: Schedule) -> str:
     """A schedule as tagged JSON text. Raises ScheduleError when it gives none."""
     try:

@@ -12,10 +12,23 @@ from horae.clock import Clock, to_micros
 from horae.errors import SettingsError, UnknownEventType, UnknownSchedule
 from horae.payloads import check_by_schema, encode, to_json
 from horae.registry import Entry, Registry
-from horae.scheduling.recurrence import dump_absent, dump_missed, dump_schedule, offset_of
+from horae.scheduling.recurrence import (
+    dump_absent,
+    dump_missed,
+    dump_schedule,
+    offset_of,
+    read_schedule,
+)
 from horae.scheduling.resources import mismatch
-from horae.stores.base import PRIORITIES, CatalogueEntry, NewEvent, Store
-from horae_hookspecs import EventOptions, Missed, Schedule, ScheduleError, ScheduleLike
+from horae.stores.base import PRIORITIES, CatalogueEntry, Change, NewEvent, Store
+from horae_hookspecs import (
+    EventOptions,
+    Missed,
+    Schedule,
+    ScheduledEvent,
+    ScheduleError,
+    ScheduleLike,
+)
 from horae_hookspecs.registration import check_absent
 
 
@@ -103,6 +116,44 @@ class Planner:
         entry = self._registry.snapshot.types.get(event_type)
         return entry is not None and entry.job.is_multi
 
+    @property
+    def kinds(self) -> Mapping[str, type[Schedule]]:
+        """The schedule kinds there are."""
+        return self._kinds()
+
+    def replan(self, event: ScheduledEvent, schedule: ScheduleLike, *, keep_phase: bool) -> Change:
+        """Another schedule for an event that is stored; raises what ``Host.schedule`` raises."""
+        now = self._clock.now()
+        new = self._schedule(schedule, now)
+        previous = (
+            read_schedule(encode(dict(event.schedule)), self._kinds()) if keep_phase else None
+        )
+        fixed = new.anchored(now) if previous is None else new.continuing(previous, now)
+        times = _times_of(fixed, now)
+        return Change(
+            schedule=times.text,
+            kind=times.kind,
+            occurrence=times.due,
+            due=times.due + (times.offset(event.id) if times.offset else 0),
+            recurs=times.recurs,
+        )
+
+    def revise(
+        self,
+        event: ScheduledEvent,
+        arguments: Mapping[str, Any] | None,
+        description: str | None,
+        priority: int | None,
+    ) -> Change:
+        """What else of a stored event is to change. Raises InvalidArguments and SettingsError."""
+        change = Change(description=description, priority=priority)
+        if priority is not None:
+            _check_priority(priority)
+        if arguments is None:
+            return change
+        name, version, text = self._payload(event.event_type, arguments, True, self.moment())
+        return attrs.evolve(change, event_type=name, schema_version=version, arguments=text)
+
     def _payload(
         self,
         event_type: str | object,
@@ -131,12 +182,7 @@ class Planner:
         remembered = moment.times if isinstance(value, Hashable) else {}
         known = remembered.get(value)
         if known is None:
-            when = self._schedule(value, moment.now).anchored(moment.now)
-            first = when.first_from(moment.now)
-            if first is None:
-                raise ScheduleError(f"{when} never comes due from now on.", value=when)
-            recurs = when.next_after(first) is not None
-            known = Times(when.kind, dump_schedule(when), to_micros(first), recurs, offset_of(when))
+            known = _times_of(self._schedule(value, moment.now).anchored(moment.now), moment.now)
             remembered[value] = known
         return known
 
@@ -151,6 +197,20 @@ class Planner:
                 if parsed is not None:
                     return parsed
         raise UnknownSchedule(value, sorted(kinds))
+
+
+def _times_of(when: Schedule, now: datetime) -> Times:
+    """The times of an anchored schedule. Raises ScheduleError when there are none."""
+    first = when.first_from(now)
+    if first is None:
+        raise ScheduleError(f"{when} never comes due from now on.", value=when)
+    recurs = when.next_after(first) is not None
+    return Times(when.kind, dump_schedule(when), to_micros(first), recurs, offset_of(when))
+
+
+def _check_priority(priority: object) -> None:
+    if priority not in PRIORITIES:
+        raise SettingsError(f"priority={priority!r} is none of 0 (first), 1, 2, 3 (last).")
 
 
 def _check_resources(entry: Entry, stored: Mapping[str, Any]) -> None:
@@ -173,10 +233,7 @@ def _stored(options: EventOptions, moment: Moment) -> dict[str, Any]:
     """The options as NewEvent has them. Raises TypeError and SettingsError."""
     refuse_unknown_options(options)
     stored: dict[str, Any] = {**options}
-    if stored.get("priority", 1) not in PRIORITIES:
-        raise SettingsError(
-            f"priority={stored['priority']!r} is none of 0 (first), 1, 2, 3 (last)."
-        )
+    _check_priority(stored.get("priority", 1))
     if stored.get("on_conflict", "keep") not in ("keep", "replace", "error"):
         raise SettingsError(
             f"on_conflict={stored['on_conflict']!r} is none of 'keep', 'replace' and 'error'."

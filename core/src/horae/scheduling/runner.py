@@ -115,6 +115,11 @@ class RunnerWork:
         return self.row.resource
 
     @property
+    def origin(self) -> str | None:
+        """Who asked for it."""
+        return self.row.origin
+
+    @property
     def user(self) -> str | None:
         """On whose behalf it runs."""
         return self.row.user

@@ -1,7 +1,7 @@
 """What a command changes of the events in the dictionary store: the verbs under "control"."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -9,7 +9,7 @@ import attrs
 from horae.clock import from_micros, to_micros
 from horae.stores import _rows
 from horae.stores._memory_data import MemoryData
-from horae.stores._memory_rows import Event
+from horae.stores._memory_rows import Event, claim_of
 from horae.stores.base import (
     MAX_INTERRUPTIONS,
     OVER,
@@ -105,7 +105,7 @@ class MemoryControl(MemoryData):
         event.paused, event.blocked = event.paused & ~bit | bit * paused, None
         self._gates.give_way(self._data, [event.id])
 
-    def pauses(self) -> list[Pause]:
+    def pauses(self) -> Sequence[Pause]:
         """Sorted."""
         with self._lock:
             rules = sorted(self._data.pauses.items())
@@ -135,8 +135,8 @@ class MemoryControl(MemoryData):
             if event is None or (moves and event.cancel_requested):
                 return False
             given = {name: v for name, v in change.columns().items() if v is not None}
-            lane = {"schema_version": change.schema_version, "kind": change.kind}
-            given |= {name: value for name, value in lane.items() if value is not None}
+            names = ("event_type", "schema_version", "kind")
+            given |= {name: v for name in names if (v := getattr(change, name)) is not None}
             event.new = attrs.evolve(event.new, **given)
             event.lane = self._lane(event.new)
             if change.due is not None and change.occurrence is not None:
@@ -180,18 +180,12 @@ class MemoryControl(MemoryData):
         due, occurrence = event.following or (event.due, event.occurrence)
         if ends or due is None or occurrence is None or event.state is State.QUARANTINED:
             return None
-        run = self._data.runs.get((event.id, event.claim)) if running else None
-        changed = event.following is not None
-        return Planned(
-            event_id=event.id,
-            event_type=event.lane.event_type,
-            schedule=event.new.schedule,
-            due=due,
-            occurrence=occurrence,
-            covered=None if changed else event.covered,
-            recurs=event.new.recurs,
-            started=to_micros(run.started) if run and not changed else None,
-        )
+        claim = claim_of(attrs.evolve(event, due=due, occurrence=occurrence))
+        if event.following is not None:
+            return Planned(claim._replace(covered=None, attempt=0), event.lane.event_type, None)
+        run = self._data.runs[event.id, event.claim] if running else None
+        started = None if run is None else to_micros(run.started)
+        return Planned(claim, event.lane.event_type, started)
 
     def _model(self, event: Event) -> ScheduledEvent:
         new = event.new

@@ -2,7 +2,7 @@
 
 import attrs
 
-from horae.stores.base import CatalogueEntry, HostRecord, Lane, NewEvent, PluginRow
+from horae.stores.base import CatalogueEntry, Claim, HostRecord, Lane, NewEvent, PluginRow
 from horae_hookspecs import Outcome, PauseField, Run, State
 
 
@@ -43,3 +43,33 @@ class Data:
     plugins: dict[tuple[str, str], PluginRow] = attrs.field(factory=dict)
     holds: dict[tuple[str, int, int], str | None] = attrs.field(factory=dict)
     pauses: dict[tuple[PauseField, str], int] = attrs.field(factory=dict)
+
+
+def claim_of(event: Event) -> Claim:
+    """A claimed event as it is handed out."""
+    assert event.due is not None
+    assert event.occurrence is not None
+    return Claim(
+        event_id=event.id,
+        claim=event.claim,
+        lane=event.lane.id,
+        arguments=event.new.arguments,
+        schedule=event.new.schedule,
+        due=event.due,
+        occurrence=event.occurrence,
+        attempt=event.attempt,
+        interruptions=event.interruptions,
+        settled=event.settled,
+        covered=event.covered,
+        recurs=event.new.recurs,
+        priority=event.new.priority,
+        resource=event.new.resource,
+        origin=event.new.origin,
+        description=event.new.description,
+        created=event.new.created,
+        user=event.new.user,
+        resources=event.new.resources,
+        resource_outcomes=event.resource_outcomes,
+        missed=event.new.missed,
+        absent=event.new.absent,
+    )

@@ -15,6 +15,7 @@ from horae.stores.base import (
     PRIORITIES,
     CancelMissing,
     Change,
+    Claim,
     Planned,
     Provider,
     still_named,
@@ -24,6 +25,11 @@ from horae_hookspecs import Pause, PauseField, State
 
 class SqliteControl(SqliteAdding):
     """The part of ``SqliteStore`` that cancels, pauses, and changes events."""
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._pauses: Sequence[Pause] = ()
+        self._pauses_version: int | None = None
 
     def cancel(self, event_id: int, reason: str, now: int) -> bool:
         """Two statements, of which at most one finds the event in its state."""
@@ -98,11 +104,16 @@ class SqliteControl(SqliteAdding):
         self._heads.forget()
         self._gates.give_way(writer, found)
 
-    def pauses(self) -> list[Pause]:
-        """A small table."""
+    def pauses(self) -> Sequence[Pause]:
+        """A small table, kept in memory until anybody writes to the file."""
         with self._read() as reader:
-            rows = reader.execute(sql.PAUSES).fetchall()
-        return [Pause(field, value, from_micros(since)) for field, value, since in rows]
+            version = reader.execute("PRAGMA data_version").fetchone()[0]
+            # The writer, which a transaction reads through, does not count its own changes.
+            if reader is self._writer or version != self._pauses_version:
+                rows = reader.execute(sql.PAUSES).fetchall()
+                self._pauses = [Pause(field, value, from_micros(at)) for field, value, at in rows]
+                self._pauses_version = None if reader is self._writer else version
+            return self._pauses
 
     def _unpaused(
         self, writer: sqlite3.Connection, lanes: Mapping[int, Provider]
@@ -129,7 +140,11 @@ class SqliteControl(SqliteAdding):
             state, ends, event_type, version, kind = found
             if ends and change.schedule is not None:
                 return False
-            name = (event_type, change.schema_version or version, change.kind or kind)
+            name = (
+                change.event_type or event_type,
+                change.schema_version or version,
+                change.kind or kind,
+            )
             values = {"event": event_id, "lane": self._intern([name])[0]}
             writer.execute(sql.CHANGE, values | change.columns())
             if change.schedule is not None:
@@ -160,12 +175,13 @@ class SqliteControl(SqliteAdding):
 
     def _planned(self, events: Sequence[int]) -> list[Planned]:
         with self._read() as reader:
-            return [Planned(*row) for row in reader.execute(sql.PLANNED, (json.dumps(events),))]
+            rows = reader.execute(sql.PLANNED, (json.dumps(events),)).fetchall()
+        return [Planned(Claim(*row[:-2]), *row[-2:]) for row in rows]
 
 
 def _first(reader: sqlite3.Connection, lanes: Sequence[int], limit: int) -> list[int]:
-    """The ids of the ready events that are due first."""
-    first: list[tuple[int, int]] = []
+    """The ids of the pending events of these lanes that are due first."""
+    first = reader.execute(sql.FIRST_BLOCKED, (json.dumps(lanes), limit)).fetchall()
     for lane in lanes:
         for priority in PRIORITIES:
             last = first[-1][0] if len(first) == limit else FURTHEST

@@ -177,16 +177,25 @@ SELECT id FROM horae_event
 WHERE state = 'running' AND host = ? AND next_due IS NOT NULL
 """
 
-# What a change while it runs has set is how it will stand.
+# In the order of Claim, then of Planned. What was set while it runs is how it will stand.
 PLANNED: Final = """
-SELECT e.id, l.event_type, e.schedule, ifnull(next_due, e.due), ifnull(next_occurrence, occurrence),
-       CASE WHEN next_due IS NULL THEN covered END, recurs,
-       CASE WHEN state = 'running' AND next_due IS NULL THEN r.started END
+SELECT e.id, e.claim, e.lane, arguments, schedule, ifnull(next_due, due),
+       ifnull(next_occurrence, e.occurrence), CASE WHEN next_due IS NULL THEN e.attempt ELSE 0 END,
+       interruptions, settled, CASE WHEN next_due IS NULL THEN covered END, recurs, priority,
+       e.resource, e.origin, description, created, e.user, e.resources, resource_outcomes, missed,
+       absent, l.event_type, CASE WHEN state = 'running' AND next_due IS NULL THEN r.started END
 FROM horae_event e JOIN horae_lane l ON l.id = e.lane
      LEFT JOIN horae_run r ON r.event = e.id AND r.claim = e.claim
 WHERE e.id IN (SELECT value FROM json_each(?)) AND state IN ('pending', 'running')
       AND (next_due IS NOT NULL OR NOT cancel_requested)
-ORDER BY e.due, e.id
+ORDER BY due, e.id
+"""
+
+# Rides horae_event_blocked; sorted, since these are few or else all late.
+FIRST_BLOCKED: Final = """
+SELECT due, id FROM horae_event
+WHERE blocked IS NOT NULL AND paused = 0 AND lane IN (SELECT value FROM json_each(?))
+ORDER BY due, id LIMIT ?
 """
 
 # -- claim and settle

@@ -235,11 +235,13 @@ class Settlement(NamedTuple):
 class Change:
     """What is to be different of an event; None leaves it as it is.
 
-    ``arguments`` come with their ``schema_version``, and ``schedule`` with its ``kind``, with its
+    ``arguments`` come with their ``event_type``, which may have another name now, and their
+    ``schema_version``; and ``schedule`` with its ``kind``, with its
     first ``occurrence``, when that is ``due``, and whether it ``recurs``.
     """
 
     arguments: str | None = None
+    event_type: str | None = None
     schema_version: int | None = None
     description: str | None = None
     priority: int | None = None
@@ -256,19 +258,14 @@ class Change:
 
 
 class Planned(NamedTuple):
-    """An event that will run: what its coming occurrences depend on.
+    """An event that will run, as it would be claimed next.
 
-    ``started`` is when the run that is under way was claimed; None while the event waits, and when
-    what follows that run was changed meanwhile: due and occurrence are those that follow then.
+    ``started`` is when the run that is under way was claimed; None while the event waits, and
+    when what follows that run was changed meanwhile: that is how it stands here then.
     """
 
-    event_id: int
+    claim: Claim
     event_type: str
-    schedule: str
-    due: int
-    occurrence: int
-    covered: int | None
-    recurs: bool
     started: int | None
 
 
@@ -439,10 +436,10 @@ class Store(Protocol):
         """The lanes that have pending events."""
 
     def planned(self, event_id: int) -> Planned | None:
-        """A pending or running event, unless it is to end with its run."""
+        """A pending or running event, unless it is to end with its run; paused or not."""
 
     def earliest(self, limit: int) -> list[Planned]:
-        """The pending events that are due first of all that nothing holds back, in that order."""
+        """The pending events that are due first of all that are not paused, in that order."""
 
     # -- control
 
@@ -476,7 +473,7 @@ class Store(Protocol):
     def remove_pause(self, field: PauseField, value: str) -> bool:
         """Take a rule back; False when there was none."""
 
-    def pauses(self) -> list[Pause]:
+    def pauses(self) -> Sequence[Pause]:
         """The rules, by field and value."""
 
     def run_now(self, event_id: int, now: int) -> bool:

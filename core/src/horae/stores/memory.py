@@ -11,7 +11,7 @@ from horae.clock import from_micros
 from horae.stores import _rows
 from horae.stores._memory_control import MemoryControl, matches
 from horae.stores._memory_data import refuse_connection
-from horae.stores._memory_rows import Event
+from horae.stores._memory_rows import Event, claim_of
 from horae.stores.base import (
     MAX_INTERRUPTIONS,
     Backlog,
@@ -142,30 +142,7 @@ class MemoryStore(MemoryControl):
             version=provider.version,
             generation=provider.generation,
         )
-        return Claim(
-            event_id=event.id,
-            claim=event.claim,
-            lane=event.lane.id,
-            arguments=event.new.arguments,
-            schedule=event.new.schedule,
-            due=event.due,
-            occurrence=event.occurrence,
-            attempt=event.attempt,
-            interruptions=event.interruptions,
-            settled=event.settled,
-            covered=event.covered,
-            recurs=event.new.recurs,
-            priority=event.new.priority,
-            resource=event.new.resource,
-            origin=event.new.origin,
-            description=event.new.description,
-            created=event.new.created,
-            user=event.new.user,
-            resources=event.new.resources,
-            resource_outcomes=event.resource_outcomes,
-            missed=event.new.missed,
-            absent=event.new.absent,
-        )
+        return claim_of(event)
 
     def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
         """Only what still runs under the claim it names."""
