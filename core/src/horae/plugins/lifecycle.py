@@ -244,7 +244,8 @@ class Lifecycle:
         absences = provenance.absences(self._store.catalogue(), now)
         loaded.contribution = loaded.contribution.with_absences(absences)
         self._registry.publish(loaded.contribution)
-        self._store.publish(provenance.catalogued(loaded.contribution, now))
+        if loaded.contribution.types:  # else a client would write where it only schedules
+            self._store.publish(provenance.catalogued(loaded.contribution, now))
 
     # -- going
 
