@@ -350,19 +350,19 @@ def test_limits_that_make_no_sense_are_refused(limits: dict[str, Any]) -> None:
 
 
 def test_the_hook_contributes_the_event_type() -> None:
-    """The module is a valid plugin whose one hook hands over the registered job."""
+    """The module is a valid plugin that hands over the registered job."""
     plugins = pluggy.PluginManager("horae")
     plugins.add_hookspecs(horae_hookspecs.specs)
     plugins.register(horae_sample_plugin)
     plugins.check_pending()
     [events] = plugins.hook.horae_event_types()
-    [registration] = events.registrations
+    [registration, _] = events.registrations
     assert (registration.event_type, registration.target) == ("sample.http_probe", HttpProbe)
 
 
 def test_the_policy_leaves_a_probe_its_time() -> None:
     """A failed probe is news and not tried again, and the host does not cut the longest short."""
-    [registration] = horae_sample_plugin.events.registrations
+    [registration, _] = horae_sample_plugin.events.registrations
     assert registration.policy.version == 1
     assert registration.policy.retry.attempts == 1
     assert registration.policy.timeout is not None

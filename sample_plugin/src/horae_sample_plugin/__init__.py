@@ -1,19 +1,24 @@
 """HTTP uptime probes: a horae plugin to copy.
 
-The event type and the hook are here; what the job does is in ``probe``, where it can be used and
-tested without a host.
+The event type, the bot action and the hooks are here; what the job does is in ``probe``, where it
+can be used and tested without a host.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import attrs
-from attrs.validators import gt, le, optional
+from attrs.validators import ge, gt, le, optional
 
 from horae_hookspecs import (
+    ActivationContext,
+    BotFactoryRegistryWrapper,
+    BotView,
+    Resource,
     Retry,
     RunContext,
     ScheduledEventJob,
-    ScheduledEventRegistryWrapper,
+    ScheduledEventTracker,
     hookimpl,
 )
 from horae_sample_plugin import probe
@@ -21,7 +26,9 @@ from horae_sample_plugin import probe
 LONGEST_TIMEOUT: Final = 300.0
 """The longest time limit of a probe, in seconds."""
 
-events = ScheduledEventRegistryWrapper()
+events = BotFactoryRegistryWrapper()
+sites: Final[list[Resource]] = []
+"""What the plugin's settings name, while it is loaded."""
 
 
 def _check_url(_job: object, _field: "attrs.Attribute[str]", value: str) -> None:
@@ -62,10 +69,63 @@ class HttpProbe(ScheduledEventJob):
         return None
 
 
+@attrs.frozen
+class ProbeSettings:
+    """How a bot has its sites probed; the last two are those of ``HttpProbe``."""
+
+    minutes: int = attrs.field(default=5, validator=ge(1))
+    expected_status: int = 200
+    timeout: float = attrs.field(default=10.0, validator=[gt(0), le(LONGEST_TIMEOUT)])
+
+
+@events.action(
+    "sample.action.probe_sites",
+    name="Probe sites",
+    description="Keep a recurring probe for each site that matches.",
+    bulk_action=True,
+    settings=ProbeSettings,
+)
+def probe_sites(bot: BotView, settings: ProbeSettings, matches: Sequence[Resource]) -> None:
+    """One unit of work: probes for sites that are new, and none any more for those that have left.
+
+    Each round says the same again. The key keeps a site's first probe in place, and
+    ``cancel_missing`` cancels what the bot has pending for any site that is not named.
+    """
+    arguments = {"expected_status": settings.expected_status, "timeout": settings.timeout}
+    with ScheduledEventTracker(bot.origin, cancel_missing=True) as tracker:
+        for site in matches:
+            tracker.schedule(
+                "sample.http_probe",
+                {"url": site.id, **arguments},
+                f"every {settings.minutes}m",
+                key=f"probe:{site.id}",
+                resource=site.id,
+                description=f"Probe {site.id} for bot {bot.name}.",
+            )
+
+
 @hookimpl
-def horae_event_types() -> ScheduledEventRegistryWrapper:
-    """Contribute the event types of this plugin."""
+def horae_event_types() -> BotFactoryRegistryWrapper:
+    """Contribute the event type and the bot action of this plugin."""
     return events
+
+
+@hookimpl
+def horae_bot_resources(kind: str) -> list[Resource] | None:
+    """The sites, for bots on resources of the kind ``site``."""
+    return sites if kind == "site" else None
+
+
+@hookimpl
+def horae_activate(context: ActivationContext) -> None:
+    """Read the sites from the settings, ``{"sites": [{"url": ..., "team": ...}]}``.
+
+    Each has a URL and any other fields. Raises ValueError for a URL that cannot be probed.
+    """
+    context.undo(sites.clear)
+    for site in context.settings.get("sites", ()):
+        probe.parse_url(site["url"])
+        sites.append(Resource(site["url"], site))
 
 
 def _headers(context: RunContext) -> dict[str, str]:
