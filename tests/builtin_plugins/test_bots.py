@@ -308,6 +308,59 @@ def test_a_bot_is_made_once(host: Host) -> None:
     assert [event.event_type for event in active(host)] == ["fleet.each"]
 
 
+def test_reconfiguring_drops_what_the_old_configuration_planned(
+    host: Host, fleet: Fleet, clock: SettableClock
+) -> None:
+    """A round keeps its event and does what is said now; those of actions that are gone end."""
+    schedule_id, _ = bots.create(host, bot("fleet.schedule", "fleet.each"))
+    clock.advance(HOUR)
+    host.run_until_idle(timeout=LONG)
+    planned = {event.id for event in host.events(event_type="fleet.start")}
+    ids = bots.reconfigure(
+        host, bot("fleet.schedule", "fleet.matches", filter={"size": 4}, schedule="every 2h")
+    )
+    assert ids[0] == schedule_id
+    left = active(host)
+    assert [event.id for event in left] == list(ids)
+    assert {event.arguments["filter"]["size"] for event in left} == {4}
+    assert len(planned) == 2
+    reasons = {one.reason for one in host.events(state=State.CANCELLED)}
+    assert reasons == {"bot 'night' was reconfigured"}
+    clock.advance(2 * HOUR)
+    host.run_until_idle(timeout=LONG)
+    assert fleet.calls[-1][2] == ["m-2"]
+
+
+@pytest.mark.parametrize(
+    ("drop", "kept"),
+    [
+        ("all", {"fleet.matches"}),
+        ("rounds", {"fleet.matches", "fleet.start"}),
+        ("none", {"fleet.matches", "fleet.start", "fleet.schedule"}),
+    ],
+)
+def test_what_is_dropped_is_a_policy(
+    host: Host, clock: SettableClock, drop: Any, kept: set[str]
+) -> None:
+    """All that is not over, rounds alone, or nothing."""
+    bots.create(host, bot("fleet.schedule"))
+    clock.advance(HOUR)
+    host.run_until_idle(timeout=LONG)
+    bots.reconfigure(host, bot("fleet.matches"), drop=drop)
+    assert {event.event_type for event in active(host)} == kept
+
+
+def test_a_configuration_that_is_refused_changes_nothing(host: Host) -> None:
+    """Nor does a policy that is none."""
+    bots.create(host, bot("fleet.matches"))
+    before = active(host)
+    with pytest.raises(InvalidArguments):
+        bots.reconfigure(host, bot("fleet.each", ("fleet.matches", {"more": 1})))
+    with pytest.raises(ValueError, match="none of 'all', 'rounds' and 'none'"):
+        bots.reconfigure(host, bot("fleet.each"), drop="some")  # type: ignore[arg-type]
+    assert active(host) == before
+
+
 def test_archiving_ends_what_is_pending_and_keeps_what_was(
     host: Host, clock: SettableClock
 ) -> None:

@@ -14,17 +14,17 @@ def test_plugin_comes_and_goes_on_a_running_host(horae: Command) -> None:
         assert loaded["host"] == "quay"
         assert loaded["ok"] is True
         assert loaded["state"] == "active"
-        assert loaded["event_types"] == ["sample.http_probe"]
+        assert loaded["event_types"] == ["sample.action.probe_sites", "sample.http_probe"]
         (row,) = [one for one in horae.json("plugin", "list") if one["name"] == "sample"]
         assert (row["state"], row["host"], row["version"]) == ("active", "quay", row["installed"])
         assert "quay: sample" in horae("plugin", "upgrade", "sample").stdout
         info = horae.json("plugin", "info", "sample")
         assert info["hosts"][0]["generation"] == 2
-        assert info["event_types"][0]["event_type"] == "sample.http_probe"
+        assert info["event_types"][1]["event_type"] == "sample.http_probe"
         unloaded = horae("plugin", "unload", "sample", "--drain", "5").stdout
         assert "runs: 0 finished, 0 returned, 0 abandoned" in unloaded
         assert "its code is gone" in unloaded
-        (entry,) = horae.json("type", "list")
+        _, entry = horae.json("type", "list")
         assert entry["event_type"] == "sample.http_probe"
         assert entry["loaded"] is False
 

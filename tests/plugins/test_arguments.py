@@ -139,6 +139,58 @@ def test_an_older_event_runs_under_the_new_version(
     assert (stored(host, event).arguments, run.version) == ({"place": "quay"}, "2.0")
 
 
+@pytest.mark.parametrize("name", ["acme.mark", "old.mark"])
+def test_arguments_that_cannot_be_upgraded_are_kept_and_repaired(
+    host: Host, site: Site, clock: SettableClock, name: str
+) -> None:
+    """The event is set aside with the reason, and nothing of it is lost; with arguments that fit,
+    it runs under the new version, and under the type's new name.
+    """
+    source = f"@events.register('{name}')\ndef mark(context, quay: str): ..."
+    site.install(plugin(source), plugin="old")
+    host.load_plugin("old")
+    event = host.schedule(name, {"quay": "east"}, HOUR)
+    host.unload_plugin("old")
+    site.install(renamed(), version="2.0")
+    host.load_plugin("acme")
+    clock.advance(HOUR)
+    host.run_until_idle(timeout=20)
+    broken = stored(host, event)
+    assert (broken.state, broken.arguments) == (State.QUARANTINED, {"quay": "east"})
+    assert broken.reason == (
+        "its arguments do not fit schema version 2 of the type: KeyError: 'place'"
+    )
+    with pytest.raises(InvalidArguments):
+        host.update(event.id, arguments={"place": "east"})
+    assert stored(host, event) == broken
+    assert host.update(event.id, arguments={"places": ["east"]})
+    host.run_until_idle(timeout=20)
+    repaired = stored(host, event)
+    assert (repaired.event_type, repaired.schema_version) == ("acme.mark", 2)
+    first, second = host.runs(event_id=event.id)
+    assert (first.outcome, second.outcome) == (Outcome.FAILED, Outcome.SUCCEEDED)
+    assert second.result == ["acme.mark", ["east"]]
+
+
+def test_a_plugin_repairs_its_events_by_its_next_version(
+    host: Host, site: Site, clock: SettableClock
+) -> None:
+    """An upgrade that knows better, and ``run_now`` for what was set aside."""
+    site.install(plugin("@events.register('acme.mark')\ndef mark(context, quay: str): ..."))
+    host.load_plugin("acme")
+    event = host.schedule("acme.mark", {"quay": "east"}, HOUR)
+    site.install(renamed(), version="2.0")
+    host.upgrade_plugin("acme")
+    clock.advance(HOUR)
+    host.run_until_idle(timeout=20)
+    assert stored(host, event).state is State.QUARANTINED
+    site.install(renamed().replace('"place"', '"quay"'), version="2.1")
+    host.upgrade_plugin("acme")
+    host.run_now(event.id)
+    host.run_until_idle(timeout=20)
+    assert host.runs(event_id=event.id).items[-1].result == ["acme.mark", ["east"]]
+
+
 # -- other names
 
 

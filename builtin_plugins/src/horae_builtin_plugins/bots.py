@@ -42,6 +42,9 @@ class BotHost(Protocol):
     def cancel(self, event_id: int, reason: str = "") -> bool:
         """Cancel an event; False when it was over already."""
 
+    def cancel_all(self, reason: str = "", **filters: Any) -> int:
+        """Cancel all events that are not over; how many there were."""
+
 
 class BotExists(ValueError):
     """There is a bot of this name already."""
@@ -119,8 +122,7 @@ def archive(host: BotHost, name: str) -> int:
 
     What has run stays in the history. A bot that is not there is an archive of nothing.
     """
-    reason = f"bot {name!r} was archived"
-    return sum(host.cancel(event.id, reason) for event in _active(host, origin=origin_of(name)))
+    return host.cancel_all(f"bot {name!r} was archived", origin=origin_of(name))
 
 
 def reconfigure(
