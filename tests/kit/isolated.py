@@ -9,6 +9,7 @@ from kit.sites import plugin
 SOURCE: Final = plugin(
     """
     import asyncio
+    import contextvars
     import ctypes
     import functools
     import os
@@ -168,6 +169,51 @@ SOURCE: Final = plugin(
             return resource.upper()
 
 
+    @isolated("acme.each_left")
+    class EachLeft(MultiResourceScheduledEventJob):
+        def run(self, context):
+            def ring(*_):
+                raise TimeoutError
+
+            signal.signal(signal.SIGALRM, ring)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            try:
+                context._first()
+                time.sleep(5)
+            except TimeoutError:
+                return "left"
+
+
+    @isolated("acme.interrupted")
+    def interrupted(context, how_often: int):
+        def ring(*_):
+            raise TimeoutError
+
+        signal.signal(signal.SIGALRM, ring)
+        rung = 0
+        for number in range(how_often):
+            signal.setitimer(signal.ITIMER_REAL, 0.0002)
+            try:
+                while True:
+                    context.progress(0.5)
+            except TimeoutError:
+                rung += 1
+        try:
+            context.schedule("acme.no_such")
+        except Exception as error:
+            return [rung, type(error).__name__]
+
+
+    variable = contextvars.ContextVar("variable", default="unset")
+
+
+    @isolated("acme.set")
+    def set_variable(context):
+        found = variable.get()
+        variable.set("set")
+        return found
+
+
     @isolated("acme.track")
     def track(context, end: str = "well"):
         with context.tracker("night") as tracker:
@@ -268,7 +314,8 @@ SOURCE: Final = plugin(
             os._exit(3)
         if how == "segfault":
             ctypes.string_at(0)
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid() if how == "kill" else os.getppid(), signal.SIGKILL)
+        time.sleep(600)
 
 
     @isolated("acme.hold", interrupted="fail")

@@ -7,7 +7,10 @@ from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from horae import Host, SettableClock
+from horae.scheduling import process_executor
 from horae_hookspecs import Outcome
 from kit.events import LONG, outcomes
 from kit.hosts import answer_of, run_of, until
@@ -83,6 +86,7 @@ def test_a_crash_fails_its_run_alone_and_is_told(host: Host, tmp_path: Path) -> 
         "exit": "exited with code 3",
         "segfault": "was ended by SIGSEGV",
         "kill": "was ended by SIGKILL",
+        "kill the keeper": "was ended by SIGKILL",
     }.items():
         run = run_of(host, "acme.crash", how=how)
         assert (run.outcome, run.error) == (Outcome.FAILED, f"the process of the job {end}")
@@ -129,13 +133,13 @@ def test_unloading_a_plugin_ends_its_children(host: Host) -> None:
 def test_unloading_a_plugin_gives_its_jobs_the_drain_and_ends_them(
     host: Host, tmp_path: Path
 ) -> None:
-    """What does not end in time is recorded as interrupted, and ended."""
-    event = host.schedule("acme.hold", {"gate": f"{tmp_path}/gate"})
-    pids = noted(tmp_path / "gate.notes")
+    """What does not end in time is recorded as interrupted, and ended; then nothing is left."""
+    event = host.schedule("acme.stubborn", {"notes": f"{tmp_path}/notes"})
+    pids = noted(tmp_path / "notes")
     report = host.unload_plugin("acme", drain=0)
+    assert not running(pids)
     assert (report.abandoned, report.collected) == (1, True)
     assert outcomes(host, event) == [Outcome.INTERRUPTED]
-    until(lambda: not running(pids), timeout=3)
 
 
 def test_an_upgrade_starts_new_children(host: Host, site: Site) -> None:
@@ -167,11 +171,22 @@ def test_other_code_than_the_claimed_is_not_run(
     assert (run.result, run.attempt) == ("other", 1)
 
 
-def test_stopping_a_host_ends_its_children(host: Host) -> None:
-    """They are gone when it has stopped."""
+def test_stopping_a_host_ends_its_children(host: Host, tmp_path: Path) -> None:
+    """They are gone when it has stopped, the idle and the busy."""
     pid = answer_of(host, "acme.pid")
-    host.stop()
-    assert not running([pid])
+    event = host.schedule("acme.stubborn", {"notes": f"{tmp_path}/notes"})
+    gone = [pid, *noted(tmp_path / "notes")]
+    host.stop(drain=0)
+    assert not running(gone)
+    assert outcomes(host, event) == [Outcome.INTERRUPTED]
+
+
+def test_a_child_without_anything_to_do_ends(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while; the next run has a new one."""
+    monkeypatch.setattr(process_executor, "IDLE", 0.05)
+    pid = answer_of(host, "acme.pid")
+    until(lambda: not running([pid]), timeout=3)
+    assert answer_of(host, "acme.pid") != pid
 
 
 def test_killing_a_host_leaves_none_of_its_children(
@@ -204,5 +219,7 @@ def test_a_module_given_as_a_plugin_is_found_by_its_name(
     host = host_on(processes=1).start()
     host.load_plugin(tide_plugin)
     host.register("app.pid", executor="process")(tide_app.pid)
-    pids = {answer_of(host, event_type) for event_type in ("tide.pid", "app.pid")}
-    assert len(pids - {os.getpid()}) == 2
+    first, second = (answer_of(host, event_type) for event_type in ("tide.pid", "app.pid"))
+    assert len({first, second, os.getpid()}) == 3
+    # There is room for one, and the second was another generation's.
+    until(lambda: not running([first]), timeout=3)

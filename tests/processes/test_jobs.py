@@ -283,6 +283,27 @@ def test_resources_may_be_worked_on_by_an_async_def(host: Host) -> None:
     assert [how["result"] for how in run.resources.values()] == ["A", "B"]
 
 
+def test_a_job_that_leaves_a_resource_in_its_turn_has_not_done_it(host: Host) -> None:
+    """The run ends as the job says, and the resource as failed."""
+    event = host.schedule("acme.each_left", resources=["a", "b"])
+    host.run_until_idle(LONG)
+    (run,) = runs_of(host, event)
+    assert (run.outcome, run.result) == (Outcome.SUCCEEDED, "left")
+    assert run.resources == {
+        "a": {"outcome": "failed", "error": "the job left it before its turn was over"}
+    }
+
+
+def test_a_job_that_is_interrupted_while_it_asks_gets_no_answer_twice(host: Host) -> None:
+    """An alarm may go off at any time, also before an answer is read."""
+    assert answer_of(host, "acme.interrupted", how_often=50) == [50, "UnknownEventType"]
+
+
+def test_what_a_job_sets_in_its_context_goes_with_it(host: Host) -> None:
+    """The next run in the same process does not find it."""
+    assert [answer_of(host, "acme.set") for _ in range(2)] == ["unset", "unset"]
+
+
 def test_a_context_that_outlives_its_run_is_out_of_use(host: Host) -> None:
     """What is called on it reaches neither the host nor the next run in the same child."""
     run_of(host, "acme.leave")

@@ -28,6 +28,7 @@ class Line:
         self._requests = requests
         self._answers = answers
         self._cancelled: Any = None
+        self._asked = 0
         self._todo: queue.SimpleQueue[tuple[str, Any, Any]] = queue.SimpleQueue()
         self._answered: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
         self._sending = threading.Lock()
@@ -58,8 +59,11 @@ class Line:
         with self._asking:
             if run != self.run:
                 raise OutsideRunError("The run of this context is over.")
-            self.send(kind, content)
-            answer = self._answered.get()
+            self._asked += 1
+            self.send(kind, [self._asked, content])
+            # A job that lets itself be interrupted may have left an earlier answer unread.
+            while (answer := self._answered.get())["to"] != self._asked:
+                continue
         if "error" in answer:
             raise load_error(answer["error"])
         return answer["value"]

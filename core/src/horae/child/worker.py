@@ -1,6 +1,7 @@
 """The worker: loads the code it is told to, then runs one job after the other."""
 
 import asyncio
+import contextvars
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from horae.child.context import ChildContext
 from horae.child.ends import done, ended
 from horae.child.line import Line
 from horae.errors import describe, summarise
+from horae.registry import Entry
 from horae_hookspecs import Outcome
 from horae_hookspecs._current import CURRENT
 
@@ -72,15 +74,8 @@ class Worker:
         except BaseException as error:
             return done(None, error=describe(error), summary=summarise(error))
         context = ChildContext(request, run, self._line, code.types, entry.policy.retry)
-        value, raised = None, None
-        CURRENT.set(context)
-        try:
-            value = job.run(context)
-            if entry.job.is_async:
-                value = asyncio.run(value)
-        except BaseException as error:
-            raised = error
-        return ended(entry.policy.retry, raised, value)
+        # In a context of its own: what the job sets there goes with it.
+        return contextvars.copy_context().run(_perform, entry, job, context)
 
     def _terminated(self, *_: object) -> None:
         """The run is given up, or there is nothing more to do: a job has a moment to clean up."""
@@ -89,3 +84,15 @@ class Worker:
             os.kill(os.getpid(), signal.SIGTERM)
         self._line.ending = True
         sys.exit(128 + signal.SIGTERM)
+
+
+def _perform(entry: Entry, job: Any, context: ChildContext) -> dict[str, Any]:
+    value, raised = None, None
+    CURRENT.set(context)
+    try:
+        value = job.run(context)
+        if entry.job.is_async:
+            value = asyncio.run(value)
+    except BaseException as error:
+        raised = error
+    return ended(entry.policy.retry, raised, value)

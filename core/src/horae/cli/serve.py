@@ -1,6 +1,7 @@
 """``horae serve``: a host in the foreground."""
 
 import logging
+import os
 
 import click
 
@@ -16,6 +17,13 @@ from horae.settings import Settings
     "--workers", type=click.IntRange(min=1), default=16, show_default=True, help="Threads for jobs."
 )
 @click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=lambda: os.cpu_count() or 1,
+    show_default="one for each processor",
+    help="Child processes for jobs that ask for one.",
+)
+@click.option(
     "--drain",
     metavar="SECONDS",
     type=click.FloatRange(min=0),
@@ -24,7 +32,7 @@ from horae.settings import Settings
     help="How long a stop waits for what runs.",
 )
 @click.option("--autoload", is_flag=True, help="Load every installed plugin that is not unwanted.")
-def serve(name: str | None, workers: int, drain: float, autoload: bool) -> None:
+def serve(name: str | None, workers: int, processes: int, drain: float, autoload: bool) -> None:
     """Run a host until SIGTERM or SIGINT.
 
     It claims nothing more then, and waits for what runs; a second signal gives everything back at
@@ -33,7 +41,14 @@ def serve(name: str | None, workers: int, drain: float, autoload: bool) -> None:
     """
     configure_logs(logging.INFO)
     host = Host(
-        Settings(url=store_url(), name=name, workers=workers, drain=drain, autoload=autoload)
+        Settings(
+            url=store_url(),
+            name=name,
+            workers=workers,
+            processes=processes,
+            drain=drain,
+            autoload=autoload,
+        )
     )
     try:
         host.run_forever()

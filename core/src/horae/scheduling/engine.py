@@ -6,7 +6,6 @@ whoever moves it owns it. What is in none of them has been settled or given up, 
 for it later is fenced.
 """
 
-import os
 import threading
 import time
 from collections import Counter, deque
@@ -21,7 +20,7 @@ from horae.registry import Drained, Entry, Generation, Registry, Snapshot, hook_
 from horae.scheduling.claimables import Claimable
 from horae.scheduling.executors import AsyncExecutor, InlineExecutor, ThreadExecutor
 from horae.scheduling.leases import Lease
-from horae.scheduling.process_executor import ProcessExecutor
+from horae.scheduling.process_executor import AVAILABLE, ProcessExecutor
 from horae.scheduling.recurrence import Result, load_schedule, settlement
 from horae.scheduling.reentry import Reentries
 from horae.scheduling.requests import Planner
@@ -75,7 +74,7 @@ class Engine:
             "inline": InlineExecutor(),
         }
         self._processes = ProcessExecutor(settings.processes)
-        if hasattr(os, "fork"):
+        if AVAILABLE:
             self._own_executors["process"] = self._processes
         self._queued: dict[tuple[int, int], RunnerWork] = {}
         self._running: dict[tuple[int, int], RunnerWork] = {}
@@ -528,6 +527,7 @@ class Engine:
             self.wake()
             self.wait(lambda: self._ended(running), timeout)
             abandoned = sum(self._abandon(work, reason) for work in running)
+            self._processes.wait_ended(running)
             self._turn_over()
         finally:
             self._draining -= 1

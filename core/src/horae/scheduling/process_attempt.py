@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from horae import logs
 from horae.errors import ChildError, ChildGone
@@ -33,14 +33,23 @@ class Children(Protocol):
         """Take note that no new child has the code of ``generation``."""
 
 
+class _Left(ChildGone):
+    """The job has come to its end without finishing a resource's turn."""
+
+    def __init__(self, done: Mapping[str, Any]) -> None:
+        super().__init__("the job left it before its turn was over")
+        self.done = done
+
+
 class ProcessAttempt(Attempt):
     """The job is built and performed by the child; all else is as for any other run."""
 
-    __slots__ = ("_child", "_children", "_part", "_units")
+    __slots__ = ("_asked", "_child", "_children", "_part", "_units")
 
     def __init__(self, work: RunnerWork, children: Children) -> None:
         super().__init__(work)
         self._children = children
+        self._asked = 0
         self._part: Any = None
         self._units: list[Unit] = []
 
@@ -56,17 +65,28 @@ class ProcessAttempt(Attempt):
             self._child.send("run", _request(self))
             if self.work.cancelled:
                 self._child.cancel(self.work.key)
-            done = self._converse(until="done")
+            done = self._until_done()
             self._child.run = None
         return self._conclude(done)
 
-    def _converse(self, until: str) -> Any:
-        """Do what the job asks for, until it says that something is ``until``."""
+    def _until_done(self) -> Mapping[str, Any]:
+        try:
+            done: Mapping[str, Any] = self._converse(until="done")
+        except _Left as left:
+            done = left.done
+        return done
+
+    def _converse(self, until: Literal["done", "turn"]) -> Any:
+        """Do what the job asks for, until it says that it, or a resource's turn, is over."""
         while (message := self._child.receive()) is not None:
             kind, content, run = message
             ours = run is not None and tuple(run) == self.work.key
+            if kind in ("call", "turn"):
+                self._asked, content = content
             if kind == until:
                 return content
+            if kind == "done":
+                raise _Left(content)
             if kind == "refused":
                 self._children.outdate(self.work.entry.generation, content)
                 raise Ended(self.work.result(Outcome.RETURNED))
@@ -75,8 +95,12 @@ class ProcessAttempt(Attempt):
             if kind == "log":
                 self._log(*content, ours=ours)
             elif kind == "call":
-                self._child.send("answer", self._answer(*content, ours=ours))
+                self._reply(self._answer(*content, ours=ours))
         raise ChildGone(f"the process of the job {self._child.finish()}")
+
+    def _reply(self, answer: Mapping[str, Any]) -> None:
+        """The answer to what was asked last: a job asks one thing after the other."""
+        self._child.send("answer", {**answer, "to": self._asked})
 
     def _log(self, level: str, event: str, details: Mapping[str, Any], *, ours: bool) -> None:
         log = self.context.log if ours else logs.get().bind(plugin=self._child.generation.plugin)
@@ -124,7 +148,7 @@ class ProcessAttempt(Attempt):
     def _turn(self, context: Any, resource: str) -> Any:
         self._part = context
         part = {"resource": resource, "idempotency_key": context.idempotency_key}
-        self._child.send("answer", {"value": part})
+        self._reply({"value": part})
         try:
             return self._conclude(self._converse(until="turn"))
         finally:

@@ -5,6 +5,7 @@ used again for the next; when its generation goes, or it has been idle for a whi
 """
 
 import functools
+import os
 import queue
 import threading
 import time
@@ -20,6 +21,9 @@ from horae.scheduling.children import PATIENCE, Child
 from horae.scheduling.process_attempt import ProcessAttempt
 from horae.scheduling.runner import RunnerWork
 from horae_hookspecs import Executor, Work
+
+AVAILABLE: Final = hasattr(os, "fork") and hasattr(os, "waitid")
+"""Whether children can be kept on this system; elsewhere nobody has this executor."""
 
 IDLE: Final = 60.0
 """Seconds after which a child that has nothing to do is ended."""
@@ -51,7 +55,7 @@ class ProcessExecutor(Executor):
         self._spare_queue: Works = queue.SimpleQueue()
         self._threads: dict[threading.Thread, Works] = {}
         self._endings: list[threading.Thread] = []
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._seats: dict[Work, _Seat] = {}
         self._idle: list[Child] = []
         self._current: Collection[Generation] = ()
@@ -92,6 +96,11 @@ class ProcessExecutor(Executor):
             if seat is not None and seat.child is not None:
                 seat.child.cancel(work.key)
 
+    def wait_ended(self, works: Collection[Work]) -> None:
+        """Wait until none of these, which were given up, has a child any more."""
+        with self._lock:
+            self._lock.wait_for(lambda: self._seats.keys().isdisjoint(works), 2 * PATIENCE)
+
     def keep(self, generations: Collection[Generation]) -> None:
         """Only these are loaded: end the children of all others, busy ones after their run."""
         with self._lock:
@@ -108,7 +117,9 @@ class ProcessExecutor(Executor):
             self._current = ()
             self._dismiss(self._idle)
         until = time.monotonic() + 2 * PATIENCE
-        for thread in (*self._threads, *self._endings):
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        for thread in self._endings:  # only now: what served may have had a child to end
             thread.join(max(0.0, until - time.monotonic()))
 
     # -- the threads
@@ -125,6 +136,7 @@ class ProcessExecutor(Executor):
             work.run_as(ProcessAttempt(work, self))
             with self._lock:
                 del self._seats[work]
+                self._lock.notify_all()
             del work  # else this frame would hold the plugin's code until the next run
 
     def _next(self, works: Works) -> RunnerWork | None:
@@ -152,11 +164,11 @@ class ProcessExecutor(Executor):
         finally:
             with self._lock:
                 seat.child = None
-                child.idle_since = time.monotonic()
-                self._idle.append(child)
-                used = child.generation in self._current and child.run is None
-                if seat.given_up or not used:
-                    self._dismiss([child])
+                if child.run is None and child.generation in self._current and not seat.given_up:
+                    child.idle_since = time.monotonic()
+                    self._idle.append(child)
+                else:
+                    self._end(child)
 
     def _warm(self, generation: Generation) -> Child | None:
         """An idle child of this generation; else there is room for a new one."""
@@ -167,9 +179,8 @@ class ProcessExecutor(Executor):
                     self._idle.remove(child)
                     return child
             busy = sum(seat.child is not None for seat in self._seats.values())
-            self._dismiss(
-                self._idle[: max(0, busy + 1 + len(self._idle) - self._capacity - self._spare)]
-            )
+            too_many = busy + len(self._idle) + 1 - (self._capacity + self._spare)
+            self._dismiss(self._idle[: max(0, too_many)])
         return None
 
     def outdate(self, generation: Generation, reason: str) -> None:
@@ -187,9 +198,13 @@ class ProcessExecutor(Executor):
             )
 
     def _dismiss(self, children: Collection[Child]) -> None:
-        """End idle children, without waiting for it; called with the lock."""
-        self._endings = [thread for thread in self._endings if thread.is_alive()]
+        """End idle children; called with the lock."""
         for child in tuple(children):
             self._idle.remove(child)
-            child.end()
-            self._endings.append(self._thread(child.close))
+            self._end(child)
+
+    def _end(self, child: Child) -> None:
+        """End a child, without waiting for it; called with the lock."""
+        child.end()
+        self._endings = [thread for thread in self._endings if thread.is_alive()]
+        self._endings.append(self._thread(child.close))

@@ -1,9 +1,9 @@
 """What a host and its child processes say to each other: JSON lines on two pipes, no pickles.
 
 From the host: ``load`` (once), ``run``, ``cancel``, ``answer``. From the child: ``ready`` or
-``refused`` (once), and for each run any number of ``log`` and ``call``, which the host answers,
-then one ``done``. Every message about a run names it, so that whatever a thread of the job says
-after its run's end reaches no other.
+``refused`` or ``broken`` (once), and for each run any number of ``log``, ``call`` and ``turn``,
+then one ``done``. The host answers each ``call`` and ``turn``. Every message about a run names it,
+so that whatever a thread of the job says after its run's end reaches no other.
 """
 
 import builtins
