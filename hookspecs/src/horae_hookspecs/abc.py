@@ -204,7 +204,7 @@ class Tracker(Protocol):
         *,
         bot: object,
         resource: object,
-        description: str | None,
+        description: str | None = None,
         event_type: str | object,
         schedule_data: ScheduleLike,
         action_data: Mapping[str, Any] | str | None = None,

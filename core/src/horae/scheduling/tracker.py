@@ -45,7 +45,7 @@ class BotEvents(ABC):
         *,
         bot: object,
         resource: object,
-        description: str | None,
+        description: str | None = None,
         event_type: str | object,
         schedule_data: ScheduleLike,
         action_data: Mapping[str, Any] | str | None = None,
