@@ -17,7 +17,15 @@ from typing import Any, Final, Literal, Protocol
 
 import attrs
 
-from horae_hookspecs import EventTypeInfo, Page, ScheduledEvent, ScheduleLike, State, Tracker
+from horae_hookspecs import (
+    EventTypeInfo,
+    Page,
+    ScheduledEvent,
+    ScheduleLike,
+    State,
+    Tracker,
+    hookimpl,
+)
 from horae_hookspecs.bots import origin_of
 
 ACTIVE: Final = (State.PENDING, State.RUNNING, State.QUARANTINED)
@@ -153,6 +161,14 @@ def bots(host: BotHost) -> list[ActiveBot]:
         if _is_round(event):
             rounds.setdefault(event.arguments["bot"], []).append(event)
     return [_active_bot(name, rounds[name], loaded) for name in sorted(rounds)]
+
+
+@hookimpl
+def horae_commands() -> list[Any]:
+    """``horae bot``."""
+    from horae_builtin_plugins._bot_commands import bot  # a host needs no click
+
+    return [bot]
 
 
 def _active_bot(

@@ -33,7 +33,11 @@ def horae_executors() -> Mapping[str, Executor]:  # type: ignore[empty-body]
 
 @hookspec
 def horae_commands() -> Iterable[Any]:  # type: ignore[empty-body]
-    """Contribute click commands to the ``horae`` command; asked for when a name is not its own."""
+    """Contribute click commands to the ``horae`` command; asked for when a name is not its own.
+
+    In a command, ``with click.get_current_context().obj() as host:`` opens the store that the
+    command line names: a client, which schedules, reads and commands.
+    """
 
 
 @hookspec

@@ -3,9 +3,16 @@
 Nothing heavy is imported here; a command's module is imported when the command is asked for.
 """
 
+from contextlib import AbstractContextManager
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 import click
 
 from horae.cli.groups import RootGroup
+
+if TYPE_CHECKING:
+    from horae_hookspecs import HostView
 
 OWN = {
     "serve": ("serve", "Run a host until it is told to stop."),
@@ -39,5 +46,12 @@ Installed plugins may bring commands of their own.
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="horae")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Run scheduled events whose types come from plugins that come and go."""
+    context.obj = _client  # for the commands of plugins, which import nothing of horae
+
+
+def _client() -> "AbstractContextManager[HostView]":
+    client: AbstractContextManager[HostView] = import_module("horae.cli.session").client()
+    return client
