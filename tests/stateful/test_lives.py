@@ -46,6 +46,7 @@ class Lives(RuleBasedStateMachine):
         self.known: dict[int, str] = {}
         self.cancelled: dict[int, int] = {}
         self.paused: set[int] = set()
+        self.type_paused = False
         self.loaded = True
 
     # -- what users do
@@ -94,6 +95,36 @@ class Lives(RuleBasedStateMachine):
         event_id = sorted(self.paused)[number % len(self.paused)]
         self.world.host.resume(event_id)
         self.paused.discard(event_id)
+
+    @rule()
+    def pause_the_type(self) -> None:
+        """Hold all of them back, those that are still to come too."""
+        self.world.host.pause(event_type="acme.work")
+        self.type_paused = True
+
+    @precondition(lambda self: self.type_paused)
+    @rule()
+    def resume_the_type(self) -> None:
+        """Let them go on, but for those that are held back one by one."""
+        self.world.host.resume(event_type="acme.work")
+        self.type_paused = False
+
+    @precondition(lambda self: self.known)
+    @rule(number=chosen, after=moments)
+    def reschedule(self, number: int, after: timedelta) -> None:
+        """Move an event to another time; one that is over stays over."""
+        event = self.event(self.pick(number))
+        if event.state is State.PENDING:
+            self.world.host.reschedule(event.id, self.world.clock.now() + after)
+
+    @precondition(lambda self: self.known)
+    @rule(number=chosen, way=st.sampled_from(WAYS))
+    def change_the_arguments(self, number: int, way: str) -> None:
+        """Let an event that waits go another way."""
+        event = self.event(self.pick(number))
+        if event.state is State.PENDING and self.loaded:
+            self.world.host.update(event.id, arguments={"way": way})
+            self.known[event.id] = way
 
     @precondition(lambda self: self.known)
     @rule(number=chosen)
@@ -144,14 +175,14 @@ class Lives(RuleBasedStateMachine):
         """The host stops and starts."""
         self.world.restart()
 
-    @precondition(lambda self: self.loaded)
+    @precondition(lambda self: self.loaded and not self.type_paused)
     @rule(count=st.integers(0, 3))
     def crash(self, count: int) -> None:
         """The host is lost with some runs in hand."""
         self.known.update(dict.fromkeys(self.world.in_flight(count), "held"))
         self.world.crash()
 
-    @precondition(lambda self: self.loaded)
+    @precondition(lambda self: self.loaded and not self.type_paused)
     @rule(count=st.integers(0, 3))
     def lose_the_lease(self, count: int) -> None:
         """The host is believed to be lost with some runs in hand."""
@@ -218,6 +249,7 @@ class Lives(RuleBasedStateMachine):
         """Bring the type back, lift every pause, let an hour pass: nothing is left due."""
         host = self.world.host
         host.load_plugin("acme")
+        host.resume(event_type="acme.work")
         for event_id in self.paused:
             host.resume(event_id)
         for _ in range(8):  # the longest chain: three attempts, a snooze, a last chance
@@ -246,7 +278,7 @@ class Lives(RuleBasedStateMachine):
 
     def held_back(self) -> set[int]:
         """The events that nothing may happen to now: paused, or all while the type is away."""
-        return self.paused if self.loaded else set(self.known)
+        return self.paused if self.loaded and not self.type_paused else set(self.known)
 
 
 CAMPAIGN: Final = bool(os.environ.get("HORAE_CAMPAIGN"))
