@@ -64,6 +64,23 @@ def test_late_events_of_a_loaded_type_are_found(horae: Command) -> None:
     assert finding.startswith("1 overdue, the oldest for 2 h")
 
 
+def test_events_that_wait_for_a_resource_are_no_lack_of_workers(horae: Command) -> None:
+    """They are a finding of their own, once the type is late."""
+    with horae.client() as client:
+        join(client)
+        late = Host(horae.url, clock=SettableClock(datetime.now(UTC) - timedelta(hours=2)))
+        for _ in range(3):
+            late.schedule("tide.mark", allow_unknown=True, resource="pier")
+        late.close()
+        (lane,) = client.store.lanes()
+        exclusive = {lane.id: Provider("tide", None, 1, exclusive=True)}
+        client.store.claim("quay", exclusive, client.clock.micros(), 3)
+    ((subject, finding),) = findings(horae)
+    assert subject == "type tide.mark"
+    assert finding.startswith("2 wait for what others have in use")
+    assert "resource:pier" in horae("event", "show", 2).stdout
+
+
 def test_silent_host_is_found(horae: Command) -> None:
     """A process that is there, but shows no sign of life, is a finding."""
     with horae.client() as client:

@@ -148,7 +148,14 @@ def _late(host: Host, now: datetime) -> Iterator[Finding]:
         if name in waiting or late < LATE:
             continue
         paused = host.events(event_type=name, state=State.PENDING, paused=True, limit=1).total
-        if lane.overdue > paused:
+        if lane.blocked:
+            yield Finding(
+                f"type {name}",
+                f"{lane.blocked:,} wait for what others have in use, the oldest of the type for "
+                f"{age(late)}",
+                "horae event show ID names what it is blocked by; look at what runs so long",
+            )
+        if lane.overdue > paused + lane.blocked:
             yield Finding(
                 f"type {name}",
                 f"{lane.overdue:,} overdue, the oldest for {age(late)}, though the type is loaded",

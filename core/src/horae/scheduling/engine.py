@@ -337,7 +337,8 @@ class Engine:
         """
         for _ in range(claimable.spare_left(self._outstanding)):
             under_way = [*self._queued.values(), *self._running.values(), *works]
-            claimed = self._claim_for(claimable.idle(under_way), now, 1)
+            idle = claimable.idle(under_way)
+            claimed = self._claim_for(idle, now, 1) if idle else Claimed((), None)
             works += [claimable.work(self, claim, spare=True) for claim in claimed.claims]
             if not claimed.claims:
                 return [] if claimed.next_due is None else [claimed.next_due]
