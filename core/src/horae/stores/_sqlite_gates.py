@@ -3,8 +3,8 @@
 What keeps every event from being forgotten at a gate: whoever is inside lets the next one of each
 lane go when it leaves. One that was let go has a row with claim 0 until it is settled, so it does
 the same, whatever it was claimed under; and when it does not come to be claimed, since it was
-cancelled, paused or moved to another time, ``give_way`` does it in its place. An event is blocked
-only while somebody is inside that gate.
+cancelled, paused or moved to another time, ``give_way`` does it in its place. So in front of every
+blocked event there is somebody inside the gate, or one of its own lane that was let go.
 """
 
 import json
