@@ -18,6 +18,7 @@ from horae_hookspecs import (
     Outcome,
     RegistrationError,
     Resource,
+    RetryLater,
     Run,
     ScheduledEvent,
     ScheduledEventTracker,
@@ -163,6 +164,28 @@ def test_an_action_may_be_called_for_each_resource(host: Host, fleet: Fleet) -> 
     assert all(call[1] == call[2] == BotView("night") for call in fleet.calls)
     assert run.outcome is Outcome.FAILED
     assert "The action failed for 1 of 3 resources:\n  - m-0: ValueError" in str(run.error)
+
+
+def test_a_run_is_ended_from_any_of_its_calls(host: Host, fleet: Fleet) -> None:
+    """``RetryLater`` and ``CancelEvent`` are no failures of a resource."""
+
+    @fleet.registry.action("fleet.later")
+    def later(event: Any, bot: Any, settings: Any) -> None:
+        fleet.calls.append((event.resource.id,))
+        raise RetryLater(60, "not now")
+
+    host.unload_plugin("fleet", drain=0)
+    host.load_plugin(fleet)
+    assert round_of(host, "fleet.later").outcome is Outcome.SNOOZED
+    assert fleet.calls == [("m-1",)]
+
+
+def test_many_failures_are_counted(host: Host, fleet: Fleet) -> None:
+    """The first are told, and how many more there are."""
+    fleet.machines |= {f"b-{n}": {"state": "broken"} for n in range(30)}
+    error = str(round_of(host, "fleet.each", filter={"state": "broken"}).error)
+    assert "failed for 30 of 30 resources" in error
+    assert error.endswith("\n  and 10 more")
 
 
 def test_an_action_may_act_on_what_does_not_match(host: Host, fleet: Fleet) -> None:
@@ -445,6 +468,7 @@ async def awaited(bot: object, settings: object, matches: object) -> None:
         (awaited, {}, "give a plain function"),
         ("text", {}, "give a plain function"),
         (print, {"settings": dict}, "is no attrs class"),
+        (print, {"executor": "process"}, "has no host to ask for resources"),
         (print, {"colour": "red"}, "The policy given for event type 'acme.act' is wrong"),
     ],
 )

@@ -123,7 +123,11 @@ def is_pair(kind: Any) -> bool:
 
 def is_choice(kind: Any) -> bool:
     """Whether it names its values: an enum or a Literal."""
-    return get_origin(kind) is Literal or (isinstance(kind, type) and issubclass(kind, enum.Enum))
+    return _is_literal(kind) or (isinstance(kind, type) and issubclass(kind, enum.Enum))
+
+
+def _is_literal(kind: Any) -> bool:
+    return get_origin(kind) is Literal
 
 
 def is_union(kind: Any) -> bool:
@@ -136,14 +140,14 @@ def is_object(kind: Any) -> bool:
     return bool(is_mapping(kind)) and not typing.is_typeddict(kind)
 
 
-def choices(kind: Any) -> dict[Any, Any]:
+def choices(kind: Any) -> list[tuple[Any, Any]]:
     """What a choice accepts, and what that becomes. Raises Unreadable when nothing is JSON."""
-    members = get_args(kind) if get_origin(kind) is Literal else tuple(kind)
-    table = {(one.value if isinstance(one, enum.Enum) else one): one for one in members}
-    table = {value: one for value, one in table.items() if type(value) in JSON_TYPES}
-    if not table:
+    members = get_args(kind) if _is_literal(kind) else tuple(kind)
+    pairs = [(one.value if isinstance(one, enum.Enum) else one, one) for one in members]
+    readable = [pair for pair in pairs if type(pair[0]) in (str, int, float, bool, NoneType)]
+    if not readable:
         raise Unreadable(f"no value of {kind!r} is JSON")
-    return table
+    return readable
 
 
 def has_open_ends(kind: Any) -> bool:
@@ -160,7 +164,7 @@ def _json_types(annotation: Any) -> frozenset[type]:
     """The Python types of the JSON values that an annotation may accept."""
     kind = plain(annotation)
     if is_choice(kind):
-        found = {type(value) for value in choices(kind)}
+        found = {type(value) for value, _ in choices(kind)}
         return frozenset(found | {int} if float in found else found)
     if is_listlike(kind) or is_pair(kind):
         return frozenset({list})
@@ -311,10 +315,10 @@ def _from_mapping(kind: Any, converter: cattrs.Converter) -> Structure:
 def _from_choice(kind: Any, _: cattrs.Converter) -> Structure:
     table = choices(kind)
     # By type too: to Python, 1 and True are the same key.
-    exact = {(type(value), value): one for value, one in table.items()}
-    exact |= {(int, value): one for value, one in table.items() if type(value) is float}
+    exact = {(int, value): one for value, one in table if type(value) is float}
+    exact |= {(type(value), value): one for value, one in table}
     accepted = {of for of, _ in exact}
-    shown = ", ".join(map(repr, table))
+    shown = ", ".join(repr(value) for value, _ in table)
 
     def check(value: Any, _: Any) -> Any:
         if type(value) in accepted and (type(value), value) in exact:
@@ -351,10 +355,11 @@ def _from_union(kind: Any, converter: cattrs.Converter) -> Structure:
 
 def _from_rivals(of: type, members: Sequence[Any], converter: cattrs.Converter) -> Structure:
     """One hook for those members of a union that all take JSON values of a type."""
-    if of is int and int in members:
-        members = [int]
-    if all(member is str or is_choice(member) for member in members) and str in members:
-        members = [str]  # a Literal beside it is a hint to people
+    if of in members:
+        # A Literal beside its type is a hint to people, and an int is no float where there is int.
+        members = [one for one in members if one is of or not (_is_literal(one) or one is float)]
+    elif all(map(_is_literal, members)):
+        members = [Literal[tuple(value for one in members for value in get_args(one))]]
     if len(members) == 1:
         hook, (member,) = converter.get_structure_hook(members[0]), members
         return lambda value, _: hook(value, member)
@@ -405,6 +410,20 @@ def _with_paths(
     A class stops at its first validator and does not say whose it was, and asks none while a field
     is ill-fitting. So they are asked again, one by one, on an instance that nobody sees.
     """
+    try:
+        refused = _refusals(error, kind, value, converter)
+    except Exception:  # a class of an unusual make: what it said itself will do
+        return error
+    if not refused:
+        return error
+    extra = [e for e in error.exceptions if isinstance(e, cattrs.ForbiddenExtraKeysError)]
+    ill = [one for one, _ in error.group_exceptions()[0]]
+    return cattrs.ClassValidationError(error.message, [*ill, *extra, *refused], kind)
+
+
+def _refusals(
+    error: cattrs.ClassValidationError, kind: Any, value: Mapping[str, Any], converter: Any
+) -> list[Exception]:
     bad = {note.name for _, note in error.group_exceptions()[0]}
     fields = [f for f in attrs.fields(kind) if f.init and f.name not in bad and not f.converter]
     instance = kind.__new__(kind)
@@ -419,11 +438,7 @@ def _with_paths(
             note = f"Checking {kind.__name__}.{field.name}"
             refusal.add_note(AttributeValidationNote(note, field.name, field.type))
             refused.append(refusal)
-    if not refused:
-        return error
-    extra = [e for e in error.exceptions if isinstance(e, cattrs.ForbiddenExtraKeysError)]
-    ill = [one for one, _ in error.group_exceptions()[0]]
-    return cattrs.ClassValidationError(error.message, [*ill, *extra, *refused], kind)
+    return refused
 
 
 def _refusal(instance: Any, field: "attrs.Attribute[Any]") -> Exception | None:

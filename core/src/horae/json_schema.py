@@ -185,7 +185,7 @@ class _Maker:
 
 
 def _choice(kind: Any) -> Schema:
-    values = list(choices(kind))
+    values = [value for value, _ in choices(kind)]
     types = sorted({JSON_TYPES[type(value)] for value in values})
     named = {"type": types[0] if len(types) == 1 else types}
     return named if has_open_ends(kind) else {**named, "enum": values}

@@ -13,7 +13,13 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from horae_hookspecs.abc import RunContext, ScheduledEventJob
-from horae_hookspecs.errors import CancelEvent, HoraeError, RegistrationError, RetryLater
+from horae_hookspecs.errors import (
+    CancelEvent,
+    HoraeError,
+    RegistrationError,
+    RetryLater,
+    RunControl,
+)
 from horae_hookspecs.filters import compile_filter
 from horae_hookspecs.registration import ScheduledEventRegistryWrapper
 
@@ -21,6 +27,10 @@ Action = TypeVar("Action", bound=Callable[..., Any])
 
 NO_ANSWER: Final = timedelta(seconds=60)
 """How long a round waits for a plugin that lists the resources it is over."""
+
+
+SHOWN: Final = 20
+"""How many of the resources that an action failed for are told with their errors."""
 
 
 @attrs.frozen
@@ -69,8 +79,10 @@ class BotActionFailed(HoraeError):
     """An action that is called for each resource failed for some; for the others it was done."""
 
     def __init__(self, errors: Mapping[str, Exception], count: int) -> None:
-        listed = "".join(f"\n  - {name}: {error!r}" for name, error in errors.items())
-        super().__init__(f"The action failed for {len(errors)} of {count} resources:{listed}")
+        shown = list(errors.items())[:SHOWN]
+        listed = "".join(f"\n  - {name}: {error!r}" for name, error in shown)
+        more = f"\n  and {len(errors) - SHOWN:,} more" if len(errors) > SHOWN else ""
+        super().__init__(f"The action failed for {len(errors)} of {count} resources:{listed}{more}")
         self.resources = tuple(errors)
 
 
@@ -122,7 +134,7 @@ class BotFactoryRegistryWrapper(ScheduledEventRegistryWrapper):
         """
 
         def collect(function: Action) -> Action:
-            _check_function(uid, function)
+            _check(uid, function, policy)
             action = _Action(function, bulk_action, accepts_complement, run_when_result_is)
             told = [text for text in (name, description or inspect.getdoc(function)) if text]
             job = _round_class(uid, action, settings or NoSettings, "\n\n".join(told))
@@ -162,6 +174,8 @@ class _Action:
         for resource in matches:
             try:
                 self.function(BotEvent(resource, bot), bot, settings)
+            except RunControl:
+                raise
             except Exception as error:
                 errors[resource.id] = error
         if errors:
@@ -229,7 +243,13 @@ def _check_filter(_job: object, _field: object, value: Mapping[str, Any]) -> Non
     compile_filter(value)
 
 
-def _check_function(uid: str, function: Callable[..., Any]) -> None:
+def _check(uid: str, function: Callable[..., Any], policy: Mapping[str, Any]) -> None:
+    if policy.get("executor") == "process":
+        raise RegistrationError(
+            f"Action {uid!r} cannot run in a child process, which has no host to ask for resources. "
+            "Give that executor to the event types that it schedules.",
+            event_type=uid,
+        )
     if not callable(function) or inspect.iscoroutinefunction(function):
         raise RegistrationError(
             f"{function!r} cannot be registered as action {uid!r}: give a plain function; what "
