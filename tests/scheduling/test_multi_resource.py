@@ -533,6 +533,19 @@ def test_a_job_that_overrides_run_keeps_control(host: Host) -> None:
     assert told(run) == {"a": "succeeded", "b": "failed", "c": "succeeded"}
 
 
+def test_each_is_called_once(host: Host) -> None:
+    """A second call would find nothing to do, and nobody would know."""
+
+    @host.register("start")
+    class Start(MultiResourceScheduledEventJob):
+        def run(self, context: RunContext) -> None:
+            context.each(lambda *_: None)
+            context.each(lambda *_: None)
+
+    (run,) = runs_of(host, over(host))
+    assert "was called before in this run" in str(run.error)
+
+
 def test_a_job_may_do_all_at_once(host: Host) -> None:
     """Without a call of ``each`` there are no outcomes but the run's."""
 

@@ -195,8 +195,9 @@ class Run:
     run that concludes one stands for, or for what was missed how many are left out with it; it
     counts up to 1000. ``cause`` is why it did not succeed. ``progress`` is what the job last told,
     from 0.0 to 1.0, with ``progress_text``. ``resources`` has for each resource of a
-    multi-resource event a mapping with ``outcome`` and, where there are any, ``result`` and
-    ``error``.
+    multi-resource event a mapping with ``outcome`` and, where there are any, ``result``,
+    ``result_error``, ``error``, ``final`` (an error after which it is not tried again) and the
+    ``reason`` that the job gave.
     """
 
     id: int

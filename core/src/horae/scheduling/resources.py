@@ -107,6 +107,7 @@ class Ledger:
             if name in known and known[name]["outcome"] in VERDICTS
         }
         self._retry = retry
+        self._asked = False
         self._under_way: str | None = None
         self._room = {"result": MAX_RESULT, "error": MAX_RESULT}
         self._longest: timedelta | None = None
@@ -116,6 +117,12 @@ class Ledger:
 
     def each(self, about: Callable[[str], Part], work: Callable[[Any, str], object]) -> Any:
         """See ``RunContext.each``; ``about`` makes the context for a resource."""
+        if self._asked:
+            raise RuntimeError(
+                "context.each() was called before in this run, and every resource has its outcome; "
+                "do all that is to be done for a resource in one function."
+            )
+        self._asked = True
         if inspect.iscoroutinefunction(work):
             return self._each_async(about, work)
         for name in self.todo:
