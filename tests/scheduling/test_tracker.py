@@ -106,21 +106,23 @@ def test_an_exception_in_the_block_stores_nothing(host: Host) -> None:
 
 
 def test_a_thousand_calls_are_one_commit(host_on: Callable[..., Host], tmp_path: Path) -> None:
-    """Who looks from outside sees none of them, then all."""
+    """Who looks from outside sees none of them, then all; and what they cancel goes with it."""
     host, outside = host_on(), host_on()
     host.register("one")(lambda context: None)
     assert outside.events().total == 0
+    gone = host.schedule("one", None, LATER, resource="i-x", origin="bot")
     statements: list[str] = []
     with closing(sqlite3.connect(tmp_path / "events.db")) as connection:
-        count = "SELECT count(*) FROM horae_event"
-        with host.tracker() as tracker:
+        count = "SELECT count(*) FROM horae_event WHERE state = 'pending'"
+        with host.tracker("bot", cancel_missing=True) as tracker:
             for number in range(1000):
                 tracker.schedule("one", None, LATER, resource=f"i-{number}")
-            assert connection.execute(count).fetchone() == (0,)
+            assert connection.execute(count).fetchone() == (1,)
             host.store._writer.set_trace_callback(statements.append)  # type: ignore[attr-defined]
         assert connection.execute(count).fetchone() == (1000,)
     assert [one for one in statements if one in ("COMMIT", "ROLLBACK")] == ["COMMIT"]
-    assert outside.events().total == len(set(tracker.ids)) == 1000
+    assert [event.id for event in outside.events(state="cancelled")] == [gone.id]
+    assert len(set(tracker.ids)) == 1000
 
 
 def test_nothing_is_stored_when_the_store_refuses_one(host: Host) -> None:
@@ -266,6 +268,16 @@ def test_calls_that_differ_only_in_their_resource_become_one_event(host: Host) -
             bot_event(tracker, event_type="many", resource=f"i-{number}", schedule_data=when)
     assert resources(host) == [("i-2", "i-1", "i-3")]
     assert len(tracker.ids) == 1
+
+
+def test_instants_a_second_apart_are_two(host: Host) -> None:
+    """Nearer ones are one, on whichever side of a full second they lie."""
+    moment = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    with host.tracker() as tracker:
+        for name, after in (("a", 0.9), ("b", 1.8), ("c", 0.1), ("d", 1.9), ("e", 3.9)):
+            when = moment + timedelta(seconds=after)
+            tracker.schedule("many", None, when, resource=name)
+    assert resources(host) == [("a", "b", "c"), "d", "e"]
 
 
 def test_a_recurring_event_is_shared_like_that(host: Host) -> None:

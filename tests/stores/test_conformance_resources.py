@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from horae.stores.base import CancelMissing, Claim, Store
+from horae.stores.base import CancelMissing, Claim, Provider, Store
 from horae_hookspecs import Outcome, State
 from stores.samples import HOST, NOW, SECOND, a_host, add, again, an_event, claim, settled
 
@@ -58,6 +58,27 @@ def test_a_cancelled_one_is_not_claimed(store: Store) -> None:
     kept = of_bot(store, resource="quay")
     store.cancel_missing(missing("quay"), NOW)
     assert [one.event_id for one in claim(store)] == [kept]
+
+
+def test_who_stood_behind_a_cancelled_one_at_a_gate_goes_next(store: Store) -> None:
+    """An event that was let go and is wanted no more holds up nobody."""
+    store.join(a_host())
+    ids = [
+        of_bot(store, resource="pier"),
+        of_bot(store, resource="pier"),
+        add(store, resource="pier"),
+    ]
+    lanes = {lane.id: Provider("tides", "1.0", 1, exclusive=True) for lane in store.lanes()}
+
+    def take() -> list[Claim]:
+        claimed = store.claim(HOST, lanes, NOW, 10)
+        assert claimed is not None
+        return list(claimed.claims)
+
+    (first,) = take()
+    store.settle([settled(first)])
+    assert store.cancel_missing(missing(), NOW) == [ids[1]]
+    assert [one.event_id for one in take()] == [ids[2]]
 
 
 def test_where_nothing_is_named_all_are_cancelled(store: Store) -> None:
