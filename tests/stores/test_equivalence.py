@@ -19,9 +19,18 @@ from hypothesis.stateful import (
 )
 
 from horae.clock import to_micros
-from horae.stores.base import OVER, CancelMissing, Claim, Provider, Settlement, Store
+from horae.stores.base import (
+    OVER,
+    CancelMissing,
+    Change,
+    Claim,
+    Planned,
+    Provider,
+    Settlement,
+    Store,
+)
 from horae.stores.factory import create_store
-from horae_hookspecs import Cause, Concurrency, State
+from horae_hookspecs import Cause, Concurrency, PauseField, State
 from stores.samples import (
     HOST,
     NOW,
@@ -58,6 +67,11 @@ def gated(store: Store, loaded: dict[str, dict[str, Any]]) -> dict[int, Provider
     }
 
 
+def unlaned(planned: Planned | None) -> Planned | None:
+    """Without the id of the lane, which is each store's own affair."""
+    return planned and planned._replace(claim=planned.claim._replace(lane=0))
+
+
 class Histories(RuleBasedStateMachine):
     """Every rule does the same to both stores and compares the answers."""
 
@@ -86,6 +100,8 @@ class Histories(RuleBasedStateMachine):
         due=moments,
         priority=st.integers(0, 3),
         key=st.sampled_from([None, None, "k", "l"]),
+        on_conflict=st.sampled_from(["keep", "replace"]),
+        unique_since=st.sampled_from([None, NOW]),
         origin=st.sampled_from([None, "bot"]),
         resource=st.sampled_from([None, "pier", "quay"]),
         resources=st.sampled_from([None, None, '["pier", "quay"]']),
@@ -180,6 +196,38 @@ class Histories(RuleBasedStateMachine):
         """Pause or resume, in whatever state."""
         self.both(lambda store: store.pause(event_id, paused))
 
+    @rule(
+        rule=st.sampled_from(
+            [("event_type", "tide.mark"), ("origin", "bot"), ("resource", "pier")]
+        ),
+        lift=st.booleans(),
+    )
+    def pause_by_rule(self, rule: tuple[PauseField, str], lift: bool) -> None:
+        """Hold back many events, those to come too, or lift that."""
+        if lift:
+            self.both(lambda store: store.remove_pause(*rule))
+        else:
+            self.both(lambda store: store.add_pause(*rule, self.now))
+
+    @rule(origin=st.sampled_from([None, "bot"]), event_type=types)
+    def cancel_all(self, origin: str | None, event_type: str) -> None:
+        """Cancel what a listing finds."""
+        filters = {"origin": origin, "event_type": event_type}
+        self.both(lambda store: store.cancel_all(filters, "all", self.now))
+
+    @rule(event_id=ids, wait=st.integers(0, 2), recurs=st.booleans())
+    def reschedule(self, event_id: int, wait: int, recurs: bool) -> None:
+        """Another schedule, in whatever state."""
+        due = self.now + wait * SECOND
+        change = Change(schedule='{"kind":"x"}', kind="x", occurrence=due, due=due, recurs=recurs)
+        self.both(lambda store: store.change(event_id, change))
+
+    @rule(event_id=ids, event_type=types, priority=st.sampled_from([None, 0, 3]))
+    def update(self, event_id: int, event_type: str, priority: int | None) -> None:
+        """Other arguments, in whatever state, and another place in the order."""
+        change = Change(arguments="{}", event_type=event_type, schema_version=1, priority=priority)
+        self.both(lambda store: store.change(event_id, change))
+
     @rule(event_id=ids)
     def run_now(self, event_id: int) -> None:
         """Bring forward, in whatever state."""
@@ -225,6 +273,9 @@ class Histories(RuleBasedStateMachine):
         self.both(lambda store: sorted(b.lane.event_type for b in store.backlog(self.now)))
         self.both(lambda store: store.cancellations(HOST))
         self.both(lambda store: store.causes({}))
+        self.both(lambda store: store.pauses())
+        self.both(lambda store: [unlaned(one) for one in store.earliest(5)])
+        self.both(lambda store: [unlaned(store.planned(event.id)) for event in events])
         for event in events:
             waits = event.state in (State.PENDING, State.RUNNING, State.QUARANTINED)
             assert (event.due is not None) == waits
