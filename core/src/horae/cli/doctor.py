@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import click
@@ -136,9 +136,22 @@ def _quarantined(host: Host) -> Iterator[Finding]:
 
 
 def _paused(host: Host) -> Iterator[Finding]:
-    page = host.events(paused=True, state=[State.PENDING, State.RUNNING], limit=SHOWN_IDS)
+    live = [State.PENDING, State.RUNNING]
+    rules = host.pauses()
+    for rule in rules:
+        subject = rule.field.removeprefix("event_")
+        filters: dict[str, Any] = {rule.field: rule.value, "state": live}
+        held = host.events(limit=1, **filters).total
+        yield Finding(
+            f"{subject} {rule.value}",
+            f"paused since {one_line(rule.since)}, {held:,} held back",
+            f"horae event resume --{subject} {rule.value}",
+        )
+    page = host.events(paused=True, state=live, limit=SHOWN_IDS)
     if page.total:
-        yield Finding("events", f"{page.total:,} paused: {_ids(page)}", "horae event resume ID")
+        others = ", where no rule above holds it back" if rules else ""
+        remedy = f"horae event resume ID{others}"
+        yield Finding("events", f"{page.total:,} paused: {_ids(page)}", remedy)
 
 
 def _late(host: Host, now: datetime) -> Iterator[Finding]:

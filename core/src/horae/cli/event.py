@@ -2,7 +2,13 @@
 
 import click
 
-from horae.cli import event_reading, event_scheduling, event_verbs
+from horae.cli import (
+    event_changing,
+    event_outlook,
+    event_reading,
+    event_scheduling,
+    event_verbs,
+)
 from horae.cli.groups import Group
 
 
@@ -14,10 +20,14 @@ def event() -> None:
 for _command in (
     event_reading.list_events,
     event_reading.show,
+    event_outlook.upcoming,
     event_scheduling.schedule,
+    event_changing.update,
+    event_changing.reschedule,
     event_verbs.cancel,
     event_verbs.pause,
     event_verbs.resume,
+    event_outlook.pauses,
     event_verbs.run_now,
     event_reading.history,
 ):

@@ -44,7 +44,7 @@ from horae.stores.base import PRIORITIES
 @click.option("--allow-unknown", is_flag=True, help="Store it even if nobody knows the type.")
 @click.option(
     "--on-conflict",
-    type=click.Choice(["keep", "error"]),
+    type=click.Choice(["keep", "replace", "error"]),
     default="keep",
     show_default=True,
     help="What to do when the key is taken.",
@@ -76,11 +76,11 @@ def schedule(
     if many is not None:
         _schedule_many(many, as_json)
         return
-    given = _arguments(arguments)
+    given = parse_arguments(arguments)
     if resources:
         fields |= {"resource": resources[0]} if len(resources) == 1 else {"resources": resources}
     with client() as host:
-        event = host.schedule(str(event_type), given, _when(schedule), **fields)
+        event = host.schedule(str(event_type), given, parse_when(schedule), **fields)
     if as_json:
         print_json(attrs.asdict(event))
     else:
@@ -96,7 +96,7 @@ def _schedule_many(file: BinaryIO, as_json: bool) -> None:
         click.echo(f"Events stored: {len(ids):,}.")
 
 
-def _when(text: str | None) -> datetime | str | None:
+def parse_when(text: str | None) -> datetime | str | None:
     """A bare instant, as people write after ``--at``; any other text is for the schedule kinds."""
     try:
         return None if text is None else datetime.fromisoformat(text)
@@ -104,7 +104,7 @@ def _when(text: str | None) -> datetime | str | None:
         return text
 
 
-def _arguments(given: str | None) -> Mapping[str, Any]:
+def parse_arguments(given: str | None) -> Mapping[str, Any]:
     """The arguments as JSON. Raises BadParameter, with the place of the mistake."""
     if given is None:
         return {}

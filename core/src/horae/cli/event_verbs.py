@@ -1,4 +1,7 @@
-"""``horae event cancel``, ``pause``, ``resume`` and ``run-now``: one verb for many events."""
+"""``horae event cancel``, ``pause``, ``resume`` and ``run-now``: one verb for many events.
+
+Events are named by their ids, or all at once by what they have in common.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,15 +16,33 @@ from horae.host import Host
 from horae_hookspecs import State
 
 _ids: Callable[[Callable[..., Any]], Callable[..., Any]] = click.argument(
-    "event_ids", metavar="ID...", type=int, nargs=-1, required=True
+    "event_ids", metavar="[ID]...", type=int, nargs=-1
 )
+
+
+def _common(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options in place of ids: what events have in common."""
+    event_type = click.option("--type", "event_type", help="All events of this type.")
+    origin = click.option("--origin", help="All events of this origin.")
+    resource = click.option("--resource", help="All events for this resource.")
+    return event_type(origin(resource(command)))
 
 
 @click.command(cls=Command)
 @_ids
+@_common
 @click.option("--reason", default="", help="Kept with the event.")
-def cancel(event_ids: Sequence[int], reason: str) -> None:
-    """End events: no further occurrence; a run under way is asked to end."""
+def cancel(event_ids: Sequence[int], reason: str, **common: str | None) -> None:
+    """End events: no further occurrence; a run under way is asked to end.
+
+    Without an ID, all events that match every option.
+    """
+    filters = _either(event_ids, common)
+    if filters:
+        with client() as host:
+            count = host.cancel_all(reason, **filters)
+        click.echo(f"Events cancelled: {count:,}.")
+        return
     _each(
         event_ids,
         lambda host, event_id: host.cancel(event_id, reason),
@@ -32,23 +53,65 @@ def cancel(event_ids: Sequence[int], reason: str) -> None:
 
 @click.command(cls=Command)
 @_ids
-def pause(event_ids: Sequence[int]) -> None:
-    """Keep events from running; a run under way goes on."""
-    _each(event_ids, Host.pause, "is paused")
+@_common
+def pause(event_ids: Sequence[int], **common: str | None) -> None:
+    """Keep events from running; a run under way goes on.
+
+    With an option in place of IDs, all events that it names, and those that come later.
+    """
+    rule = _rule(event_ids, common)
+    if not rule:
+        _each(event_ids, Host.pause, "is paused")
+        return
+    with client() as host:
+        added = host.pause(**rule)
+    click.echo(f"All events of {_name(rule)} are paused{'' if added else ' already'}.")
 
 
 @click.command(cls=Command)
 @_ids
-def resume(event_ids: Sequence[int]) -> None:
-    """Let paused events run again."""
-    _each(event_ids, Host.resume, "may run again")
+@_common
+def resume(event_ids: Sequence[int], **common: str | None) -> None:
+    """Let paused events run again; an option takes back the pause with the same option."""
+    rule = _rule(event_ids, common)
+    if not rule:
+        _each(event_ids, Host.resume, "may run again")
+        return
+    with client() as host:
+        removed = host.resume(**rule)
+    if not removed:
+        click.echo(f"Nothing pauses {_name(rule)}; horae event pauses lists what does.", err=True)
+        fail()
+    else:
+        click.echo(f"All events of {_name(rule)} may run again.")
 
 
 @click.command("run-now", cls=Command)
-@_ids
+@click.argument("event_ids", metavar="ID...", type=int, nargs=-1, required=True)
 def run_now(event_ids: Sequence[int]) -> None:
     """Make pending or quarantined events due now."""
     _each(event_ids, Host.run_now, "is due now")
+
+
+def _either(event_ids: Sequence[int], common: dict[str, str | None]) -> dict[str, str]:
+    """The options that are given. Raises UsageError unless there are either ids or options."""
+    given = {name: value for name, value in common.items() if value is not None}
+    if bool(event_ids) == bool(given):
+        raise click.UsageError("Give either IDs, or --type, --origin or --resource.")
+    return given
+
+
+def _rule(event_ids: Sequence[int], common: dict[str, str | None]) -> dict[str, Any]:
+    """The option that is given, if any is. Raises UsageError for several."""
+    rule: dict[str, Any] = {**_either(event_ids, common)}
+    if len(rule) > 1:
+        raise click.UsageError("Give one of --type, --origin and --resource: each is its own rule.")
+    return rule
+
+
+def _name(rule: dict[str, Any]) -> str:
+    ((field, value),) = rule.items()
+    return f"{field.removeprefix('event_')} {value}"
 
 
 def _each(
