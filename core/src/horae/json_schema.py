@@ -97,9 +97,7 @@ class _Maker:
         }
 
     def _field(self, field: "attrs.Attribute[Any]") -> Schema:
-        told = {
-            key: field.metadata[key] for key in ("title", "description") if key in field.metadata
-        }
+        told = {key: str(field.metadata[key]) for key in _TOLD if key in field.metadata}
         try:
             schema = self._annotation(field.type)
             for limit in self._limits(field.validator, field, schema):

@@ -246,7 +246,7 @@ def _check_filter(_job: object, _field: object, value: Mapping[str, Any]) -> Non
 def _check(uid: str, function: Callable[..., Any], policy: Mapping[str, Any]) -> None:
     if policy.get("executor") == "process":
         raise RegistrationError(
-            f"Action {uid!r} cannot run in a child process, which has no host to ask for resources. "
+            f"Action {uid!r} cannot run in a child process: it has no host to ask for resources. "
             "Give that executor to the event types that it schedules.",
             event_type=uid,
         )
