@@ -14,7 +14,7 @@ import pytest
 
 from horae import Host, HostNameTaken, SettableClock, Settings, SettingsError, SystemClock
 from horae.processes import process_gone, process_identity
-from horae_hookspecs import Outcome, RunContext, State
+from horae_hookspecs import Cause, Outcome, RunContext, State
 from stores import scripts
 from stores.samples import a_host, an_event, claim
 from stores.scripts import eventually
@@ -135,6 +135,7 @@ def resumes(host: Host) -> None:
     assert (lost.outcome, lost.host) == (Outcome.INTERRUPTED, "doomed")
     assert lost.error is not None
     assert "is gone" in lost.error
+    assert lost.cause is Cause.HOST_LOST
     assert (done.outcome, done.attempt, done.claim) == (Outcome.SUCCEEDED, 1, 2)
 
 
@@ -242,6 +243,7 @@ def test_a_host_whose_beat_stands_still_is_rescued(host_on: Callable[..., Host])
         assert run is not None
         assert (event.state, run.outcome) == (State.PENDING, Outcome.INTERRUPTED)
         assert "no sign of life" in str(run.error)
+        assert run.cause is Cause.LEASE_LOST
 
 
 def test_hosts_that_beat_leave_each_other_alone(host_on: Callable[..., Host], logs: Logs) -> None:

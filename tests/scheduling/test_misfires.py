@@ -120,6 +120,19 @@ def test_what_fell_due_in_an_absence_is_not_missed() -> None:
     assert older.until == NOW + 3 * MINUTE - 1
 
 
+def test_what_fell_due_after_an_absence_is_not_skipped_with_it() -> None:
+    """Were the type's first run much later than its return."""
+    absence = Absence(NOW, NOW + 3 * MINUTE, returning=False)
+    found = judged(60 * MINUTE, "run_once", a_claim(absent="skip"), absence)
+    assert found is not None
+    assert (found.outcome, found.until) == (Outcome.SKIPPED, NOW + 3 * MINUTE - 1)
+    found = judged(60 * MINUTE, "run_once", a_claim(absent=59 * MINUTE), absence)
+    assert found is not None
+    assert found.until == NOW + MINUTE - 1
+    outside = a_claim(due=NOW + 3 * MINUTE, absent="skip")
+    assert judged(60 * MINUTE, "run_once", outside, absence) is None
+
+
 # -- the whole life of an event: every occurrence once
 
 
