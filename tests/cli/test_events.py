@@ -4,11 +4,11 @@ import json
 import os
 import pty
 import subprocess
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from horae_hookspecs import MultiResourceScheduledEventJob, RunContext
+from horae_hookspecs import MultiResourceScheduledEventJob, Retry, RunContext
 from kit.commands import Command
 
 DUE = "2030-01-01T00:00:00+00:00"
@@ -41,7 +41,7 @@ def test_schedule_stores_what_was_asked(horae: Command) -> None:
         "priority": 0,
     }
     assert expected.items() <= event.items()
-    assert horae.json("event", "show", 1) == {**event, "runs": []}
+    assert horae.json("event", "show", 1) == {**event, "causes": {}, "runs": []}
 
 
 @pytest.mark.parametrize("source", ["@arguments.json", "-"])
@@ -80,6 +80,34 @@ def test_show_tells_of_each_resource(horae: Command) -> None:
     assert "a\tsucceeded\t1\t-\nb\tfailed\t-\tKeyError: 'b'\n" in shown
     (run,) = horae.json("event", "show", 1)["runs"]
     assert run["resources"]["a"] == {"outcome": "succeeded", "result": 1}
+
+
+def test_show_counts_why_runs_did_not_succeed(horae: Command) -> None:
+    """And tells for each run its cause, and how many occurrences it stands for."""
+    with horae.client() as host:
+
+        @host.register("tide.mark", retry=Retry(attempts=2, first=timedelta(0)))
+        def mark(context: RunContext) -> None:
+            raise OSError
+
+        host.schedule("tide.mark")
+        host.run_until_idle(20)
+    shown = horae.json("event", "show", 1)
+    assert shown["causes"] == {"error": 2}
+    assert [(run["cause"], run["covers"]) for run in shown["runs"]] == [("error", 1)] * 2
+    assert '{"error": 2}' in horae("event", "show", 1).stdout
+
+
+def test_an_event_can_be_left_out_when_it_is_late(horae: Command) -> None:
+    """``--missed`` and ``--absent`` overrule the type."""
+    late = ["event", "schedule", "tide.mark", "--allow-unknown", "--at", "at 2026-01-01T00:00Z"]
+    horae(*late, "--missed", "skip", "--absent", "hold")
+    with horae.client() as host:
+        host.register("tide.mark")(lambda context: None)
+        host.run_until_idle(20)
+    shown = horae.json("event", "show", 1)
+    assert shown["state"] == "expired"
+    assert "(missed='skip')" in shown["reason"]
 
 
 def test_unknown_type_is_refused(horae: Command) -> None:

@@ -59,6 +59,11 @@ def horae_commands():
 """A plugin whose runs succeed, fail, or hold until a file is there; with a command ``tide``."""
 
 
+def _given_path() -> list[str]:
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return [os.path.abspath(entry) for entry in entries if entry]
+
+
 class Command:
     """Runs ``horae`` in ``folder``; what lies in ``folder/site`` is installed as well."""
 
@@ -68,7 +73,8 @@ class Command:
         self.url = f"sqlite:///{folder}/events.db"
         self.environment = {
             **{name: value for name, value in os.environ.items() if name != "HORAE_STORE"},
-            "PYTHONPATH": str(folder / "site"),
+            # Behind it what is on the path already, so that a checkout tests its own command.
+            "PYTHONPATH": os.pathsep.join([str(folder / "site"), *_given_path()]),
         }
 
     def install(self, name: str, source: str, version: str = "1.0") -> None:

@@ -17,11 +17,12 @@ EVENT_COLUMNS: Final = (
     "id event_type state paused due priority attempt last_outcome key resource origin description"
 )
 RUN_COLUMNS: Final = (
-    "id event_id event_type outcome attempt occurrence started took host plugin version problem"
+    "id event_id event_type outcome cause attempt occurrence started took host plugin version "
+    "problem"
 )
 SHOWN_RUN_COLUMNS: Final = (
-    "id claim outcome will_retry attempt occurrence started took host plugin version generation "
-    "result"
+    "id claim outcome cause will_retry attempt occurrence covers started took host plugin version "
+    "generation result"
 )
 RESOURCE_COLUMNS: Final = "resource outcome result problem"
 
@@ -64,13 +65,15 @@ def show(event_id: int, as_json: bool) -> None:
     with client() as host:
         event = host.get(event_id)
         runs = host.runs(event_id=event_id, limit=PAGE)
+        causes = host.causes(event_id=event_id)
     if event is None:
         raise EventNotFound(event_id)
+    shown = {**_event_row(event), "causes": causes}
     rows = [_run_row(run) for run in runs]
     if as_json:
-        print_json({**_event_row(event), "runs": rows})
+        print_json({**shown, "runs": rows})
         return
-    record(_event_row(event), as_json=False)
+    record(shown, as_json=False)
     click.echo()
     listing(rows, SHOWN_RUN_COLUMNS, as_json=False, empty="It has not run yet.")
     for run in runs:

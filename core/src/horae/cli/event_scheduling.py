@@ -41,6 +41,16 @@ from horae.stores.base import PRIORITIES
     show_default=True,
     help="0 comes first.",
 )
+@click.option(
+    "--missed",
+    type=click.Choice(["run_once", "run_all", "skip"]),
+    help="What becomes of occurrences that were missed; left out, what the type says.",
+)
+@click.option(
+    "--absent",
+    type=click.Choice(["hold", "skip"]),
+    help="What becomes of those that fall due while the type is absent; left out, as it says.",
+)
 @click.option("--allow-unknown", is_flag=True, help="Store it even if nobody knows the type.")
 @click.option(
     "--on-conflict",
