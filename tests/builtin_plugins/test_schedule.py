@@ -43,9 +43,9 @@ def parsed(text: object) -> list[Schedule]:
 # The plugin
 
 
-def test_the_module_is_a_plugin_with_three_kinds() -> None:
-    """The hook gives the three kinds under their tags."""
-    assert [kind.kind for kind in KINDS] == ["once", "interval", "cron"]
+def test_the_module_is_a_plugin_with_four_kinds() -> None:
+    """The hook gives the kinds under their tags."""
+    assert [kind.kind for kind in KINDS] == ["once", "interval", "cron", "calendar"]
 
 
 @pytest.mark.parametrize(

@@ -1,100 +1,81 @@
-"""Cron on the clocks of a time zone: the instants that a cron expression means.
+"""The clocks of a time zone: the instants that a set of local times means.
 
-The rule is that of Vixie cron as Debian ships it (cron(8), on local time changes). A *fixed-time*
-entry, none of whose second, minute and hour fields begins with ``*``, fires exactly once per
-local day: in a gap at the first valid instant after it, in a repeated hour at the first of the
-two. Every other entry follows elapsed time: nothing in a gap, both passes of a repeated hour.
-Debian limits the rule to changes under three hours and has no seconds field; here it holds for
-changes of any length, a skipped day included, and for 5 and 6 fields alike.
+The rule is that of Vixie cron as Debian ships it (cron(8), on local time changes). *Fixed* local
+times fire exactly once per local day: in a gap at the first valid instant after it, in a repeated
+hour at the first of the two. Others follow elapsed time: nothing in a gap, both passes of a
+repeated hour. Debian limits the rule to changes under three hours and has no seconds; here it
+holds for changes of any length, a skipped day included.
 
-cronsim finds the matching local times. It is given naive ones only: with aware ones it goes
-back in time within a repeated hour and exempts expressions with seconds from the rule.
+What finds the local times is given naive ones only, so that no library has a say in this.
 """
 
+from abc import ABC, abstractmethod
 from bisect import bisect_left
-from copy import copy
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Set
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-import attrs
-from cronsim import CronSim, CronSimError
-
-from horae_hookspecs import ScheduleError
-
-ALIASES: Final = {
-    "@hourly": "0 * * * *",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@weekly": "0 0 * * 0",
-    "@monthly": "0 0 1 * *",
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-}
-_ANY_DAY: Final = datetime(2000, 1, 1)  # noqa: DTZ001 (local times are naive on purpose)
-_SECOND: Final = timedelta(seconds=1)
-_HORIZON_YEARS: Final = 50
-"""Where cronsim gives up, and so do we. The rarest day there is, a 29 February on a given weekday,
+TICK: Final = timedelta.resolution
+HORIZON_YEARS: Final = 50
+"""How far ahead a time is looked for. The rarest day there is, a 29 February on a given weekday,
 comes after 40 years at most (2072 to 2112)."""
 
+_SECOND: Final = timedelta(seconds=1)
+_DAY: Final = timedelta(days=1)
+_NO_DATES: Final[Set[date]] = frozenset()
 
-@attrs.frozen
-class WallClock:
-    """A cron expression and the zone whose clocks it is read on.
 
-    Raises ScheduleError when the expression cannot be read, or matches no day of the calendar.
-    """
+class WallClock(ABC):
+    """Local times, and the zone whose clocks show them; an immutable, hashable value."""
 
-    expression: str
+    __slots__ = ()
+
     zone: ZoneInfo
-    _matcher: CronSim = attrs.field(init=False, eq=False, repr=False)
-
-    @_matcher.default
-    def _read(self) -> CronSim:
-        try:
-            return CronSim(ALIASES.get(self.expression.lower(), self.expression), _ANY_DAY)
-        except (CronSimError, ValueError) as error:
-            raise ScheduleError(
-                f"{self.expression!r} is no cron expression: {error}. Write minute, hour, day, "
-                "month and weekday, as in '30 2 * * mon-fri', with seconds first if they matter; "
-                f"or one of {', '.join(ALIASES)}.",
-                value=self.expression,
-            ) from error
-
-    @_matcher.validator
-    def _check_fires(self, _attribute: object, _matcher: CronSim) -> None:
-        if next(self._matches(_ANY_DAY), None) is None:
-            raise ScheduleError(
-                f"The cron expression {self.expression!r} never fires: no day in the calendar "
-                "matches it.",
-                value=self.expression,
-            )
-
-    def explain(self) -> str:
-        """The expression in English, without the zone: ``At 02:30 on Monday through Friday``."""
-        return self._matcher.explain()
-
-    def next_after(self, instant: datetime) -> datetime | None:
-        """The first instant strictly after ``instant``, both in UTC, at which this fires."""
-        try:
-            return self._fixed_after(instant) if self._is_fixed else self._elapsed_after(instant)
-        except OverflowError:  # the calendar of datetime ends with the year 9999
-            return None
 
     @property
-    def _is_fixed(self) -> bool:
-        return not any(field.startswith("*") for field in self._matcher.parts[:3])
+    @abstractmethod
+    def is_fixed(self) -> bool:
+        """True for fixed local times, False for those that follow elapsed time."""
 
-    def _matches(self, local: datetime) -> CronSim:
-        """The matching local times strictly after ``local``, naive, in order."""
-        # A copy, since a CronSim is its own iterator; a new one would parse the text again.
-        matches = copy(self._matcher)
-        matches.dt = local.replace(tzinfo=None, microsecond=0)
-        return matches
+    @abstractmethod
+    def matches(self, local: datetime) -> Iterator[datetime]:
+        """The local times strictly after ``local``, in order; both naive, in whole seconds."""
+
+    def next_after(self, instant: datetime, excluded: Set[date] = _NO_DATES) -> datetime | None:
+        """The first instant strictly after ``instant``, both in UTC, at which this fires while
+        the clocks show none of the ``excluded`` dates.
+        """
+        try:
+            due = self._after(instant)
+            while due is not None and due.astimezone(self.zone).date() in excluded:
+                due = self._after(self._end_of_day(due) - TICK)
+        except OverflowError:  # the calendar of datetime ends with the year 9999
+            return None
+        return due
+
+    def occurrences(self, instant: datetime) -> Iterator[datetime]:
+        """All instants after ``instant`` at which this fires."""
+        due = self.next_after(instant)
+        while due is not None:
+            yield due
+            due = self.next_after(due)
+
+    def _after(self, instant: datetime) -> datetime | None:
+        return self._fixed_after(instant) if self.is_fixed else self._elapsed_after(instant)
+
+    def _end_of_day(self, instant: datetime) -> datetime:
+        """The first instant after ``instant`` at which the clocks show the date that follows."""
+        shown = instant.astimezone(self.zone)
+        midnight = datetime.combine(shown.date() + _DAY, datetime.min.time())
+        first, second = _readings(midnight, self.zone)
+        if first > second:
+            return _change(second, first, self.zone)
+        return first if first > instant else second
 
     def _fixed_after(self, instant: datetime) -> datetime | None:
         # Due times come in the order of their local times, so the first one that fits is next.
-        for local in self._matches(instant.astimezone(self.zone)):
+        for local in self.matches(_naive(instant.astimezone(self.zone))):
             before, after = _readings(local, self.zone)
             due = before if before <= after else _change(after, before, self.zone)
             if due > instant:
@@ -115,13 +96,17 @@ class WallClock:
 
     def _first_valid(self, local: datetime, instant: datetime) -> datetime | None:
         """The first instant after ``instant`` whose local time matches and is after ``local``."""
-        for match in self._matches(local):
-            if match.year > local.year + _HORIZON_YEARS:
+        for match in self.matches(_naive(local)):
+            if match.year > local.year + HORIZON_YEARS:
                 break  # it has fallen into the same gap every year
             before, after = _readings(match, self.zone)
             if before <= after and after > instant:
                 return before if before > instant else after
         return None
+
+
+def _naive(local: datetime) -> datetime:
+    return local.replace(tzinfo=None, microsecond=0, fold=0)
 
 
 def _readings(local: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:

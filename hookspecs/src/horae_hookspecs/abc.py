@@ -4,15 +4,31 @@ The docstrings are the contract: what the host promises, and what it expects in 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias, TypedDict, TypeVar, Unpack
+from typing import (
+    Any,
+    ClassVar,
+    Final,
+    Literal,
+    Protocol,
+    Self,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    Unpack,
+)
 
 from horae_hookspecs.errors import NaiveDatetimeError
 from horae_hookspecs.models import Absent, Missed, Page, Run, ScheduledEvent
 
 T = TypeVar("T")
+
+# Fibonacci hashing: multiples of the golden ratio, modulo one, lie more evenly than chance would
+# have it, and those of consecutive ids far apart.
+_WHOLE: Final = 2**64
+_GOLDEN: Final = 0x9E37_79B9_7F4A_7C15
 
 
 class Schedule(ABC):
@@ -27,6 +43,9 @@ class Schedule(ABC):
 
     kind: ClassVar[str]
     """The tag in the stored form, unique among all plugins: ``once``, ``interval``, ``cron``."""
+
+    spread: timedelta = timedelta(0)
+    """Over how long ``offset`` spreads the events that share this schedule; zero does not."""
 
     @abstractmethod
     def next_after(self, instant: datetime) -> datetime | None:
@@ -48,11 +67,21 @@ class Schedule(ABC):
         """This schedule in place of ``previous``, in the phase that it had; anchored like that."""
         return self.anchored(now)
 
+    def occurrences(self, after: datetime) -> Iterator[datetime]:
+        """The occurrences strictly after ``after``, in order; maybe without end."""
+        due = self.next_after(after)
+        while due is not None:
+            yield due
+            due = self.next_after(due)
+
     def offset(self, event_id: int) -> timedelta:
         """How much later than its occurrences this event is due: how a schedule spreads events
         that share it. The same for every occurrence of an event, and on every host.
+
+        From zero up to ``spread``, which it never reaches; evenly, in whole microseconds.
         """
-        return timedelta(0)
+        place = event_id * _GOLDEN % _WHOLE
+        return timedelta(microseconds=self.spread // timedelta.resolution * place // _WHOLE)
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:

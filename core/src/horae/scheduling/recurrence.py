@@ -233,7 +233,7 @@ def offset_of(schedule: Schedule) -> Callable[[int], int] | None:
     """How much later than its occurrences an event is due, in microseconds, by the event's id;
     None for a schedule that spreads nothing.
     """
-    if type(schedule).offset is Schedule.offset:
+    if not schedule.spread:
         return None
     return lambda event_id: schedule.offset(event_id) // MICROSECOND
 
