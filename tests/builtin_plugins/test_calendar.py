@@ -156,6 +156,15 @@ def test_excluded_dates_do_not_count() -> None:
     assert local(schedule, 9, start) == ["2026-12-24 09:00", "2026-12-27 09:00"]
 
 
+def test_schedules_that_differ_in_their_count_are_counted_apart() -> None:
+    """Neither how far one was asked nor in which order changes the other's end."""
+    start = datetime(2026, 1, 6, tzinfo=UTC)
+    long, short = (Calendar.daily(start=start, count=count) for count in (5, 2))
+    assert len(local(long, 9, start - TICK)) == 5
+    assert local(short, 9, start - TICK) == ["2026-01-06 00:00", "2026-01-07 00:00"]
+    assert long.next_after(start) == start + timedelta(days=1)
+
+
 # What is refused
 
 

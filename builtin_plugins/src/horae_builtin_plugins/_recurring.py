@@ -166,7 +166,7 @@ class OnClock(Recurring):
         """True when ``count`` occurrences come before ``due``."""
         if self.count is None or self.start is None:
             return False
-        return _tally(self.clock, self.start, self._excluded).reach(due, self.count) >= self.count
+        return _tally(self.clock, self.start, self._excluded, self.count).is_over_before(due)
 
     def _stored_limits(self) -> dict[str, Any]:
         dates = {"exclude": [day.isoformat() for day in self.exclude]} if self.exclude else {}
@@ -189,32 +189,33 @@ def _shortest_distance(clock: WallClock) -> timedelta:
 
 
 class _Tally:
-    """How many occurrences there are from a start on, as far as anybody asked.
+    """The first ``count`` occurrences from a start on, as far as anybody asked.
 
     It is shared by equal schedules, since a host reads one anew at every settle; without it each
     of ``count`` occurrences would be a walk from the start.
     """
 
-    def __init__(self, clock: WallClock, start: datetime, excluded: frozenset[date]) -> None:
+    def __init__(
+        self, clock: WallClock, start: datetime, excluded: frozenset[date], count: int
+    ) -> None:
         self._clock = clock
         self._excluded = excluded
+        self._count = count
         # One tuple, replaced as a whole: threads may both walk, and both are right.
         self._reached = (0, start - TICK)
 
-    def reach(self, due: datetime, most: int) -> int:
-        """How many occurrences come before ``due``, but no more than about ``most``."""
+    def is_over_before(self, due: datetime) -> bool:
+        """True when all ``count`` occurrences come before the occurrence ``due``."""
         number, last = self._reached
-        if due <= last:
-            return number - 1
-        while number < most:
+        while number < self._count and last < due:
             following = self._clock.next_after(last, self._excluded)
-            if following is None or following >= due:
+            if following is None:
                 break
             number, last = number + 1, following
         self._reached = (number, last)
-        return number
+        return last < due
 
 
 @lru_cache(maxsize=1024)
-def _tally(clock: WallClock, start: datetime, excluded: frozenset[date]) -> _Tally:
-    return _Tally(clock, start, excluded)
+def _tally(clock: WallClock, start: datetime, excluded: frozenset[date], count: int) -> _Tally:
+    return _Tally(clock, start, excluded, count)
