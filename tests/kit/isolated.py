@@ -21,6 +21,8 @@ SOURCE: Final = plugin(
     import time
     from datetime import timedelta
 
+    from horae.errors import HostError
+
     isolated = functools.partial(events.register, executor="process")
     kept = []
 
@@ -171,17 +173,14 @@ SOURCE: Final = plugin(
 
     @isolated("acme.each_left")
     class EachLeft(MultiResourceScheduledEventJob):
-        def run(self, context):
-            def ring(*_):
-                raise TimeoutError
-
-            signal.signal(signal.SIGALRM, ring)
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
+        async def run(self, context):
             try:
-                context._first()
-                time.sleep(5)
+                await asyncio.wait_for(context.each(self.run_resource), 0.05)
             except TimeoutError:
                 return "left"
+
+        async def run_resource(self, context, resource):
+            await asyncio.sleep(30)
 
 
     @isolated("acme.interrupted")
@@ -231,6 +230,10 @@ SOURCE: Final = plugin(
                 raise KeyError
         except KeyError:
             pass
+        try:
+            tracker.schedule("acme.pid", description="fourth")
+        except HostError:
+            return "over"
 
 
     @isolated("acme.leave")

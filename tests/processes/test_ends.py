@@ -88,8 +88,10 @@ def test_a_crash_fails_its_run_alone_and_is_told(host: Host, tmp_path: Path) -> 
         "kill": "was ended by SIGKILL",
         "kill the keeper": "was ended by SIGKILL",
     }.items():
+        pid = answer_of(host, "acme.pid")
         run = run_of(host, "acme.crash", how=how)
         assert (run.outcome, run.error) == (Outcome.FAILED, f"the process of the job {end}")
+        assert not running([pid])
     assert answer_of(host, "acme.pid") != os.getpid()
     gate.touch()
     held = host.wait(beside.id, LONG)

@@ -214,7 +214,7 @@ def test_a_follow_up_that_is_wrong_raises_in_the_job(host: Host) -> None:
 
 def test_a_unit_of_work_is_stored_with_the_run_or_not_at_all(host: Host) -> None:
     """Opened through the context or as in the seeds; a block that fails stores nothing of it."""
-    run_of(host, "acme.track")
+    assert answer_of(host, "acme.track") == "over"
     tracked = list(host.events(event_type="acme.pid", state="pending"))
     assert [(event.description, event.origin) for event in tracked] == [
         ("first", "night"),

@@ -48,6 +48,8 @@ def describe(error: BaseException) -> str:
 
 def summarise(error: BaseException) -> str:
     """An exception in a line or few; safe also where its own ``__str__`` raises."""
+    if isinstance(error, ChildError):
+        return str(error).rpartition("\n")[2]
     return storable("".join(traceback.format_exception_only(error)).strip())
 
 

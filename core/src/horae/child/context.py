@@ -1,5 +1,6 @@
 """What a job in a child process knows of its run; see ``horae_hookspecs.RunContext``."""
 
+import asyncio
 import copy
 import inspect
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from horae.child.line import Line
 from horae.child.unit import ChildUnit, Request
 from horae.clock import from_micros
 from horae.registry import Entry
+from horae.scheduling.resources import task_is_cancelled
 from horae_hookspecs import (
     EventOptions,
     HostView,
@@ -123,7 +125,7 @@ class ChildContext:
         return self._about(self._call("each"))
 
     def _next(self, raised: BaseException | None, value: object) -> "ChildContext | None":
-        if raised is not None and self._line.ending:
+        if raised is not None and (self._line.ending or _is_cancellation(raised)):
             raise raised
         return self._about(self._line.ask(self._run, "turn", ended(self._retry, raised, value)))
 
@@ -138,3 +140,7 @@ class ChildContext:
 
     def _call(self, method: str, **arguments: object) -> Any:
         return self._line.ask(self._run, "call", [method, self.part, arguments])
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    return isinstance(error, asyncio.CancelledError) and task_is_cancelled()

@@ -6,6 +6,7 @@ from typing import Any, Self, Unpack
 
 import attrs
 
+from horae.errors import HostError
 from horae.payloads import to_json
 from horae.registry import Entry
 from horae.scheduling.process_protocol import dump_value
@@ -92,5 +93,9 @@ class ChildUnit(BotEvents):
         **options: Unpack[EventOptions],
     ) -> None:
         """Checked by the host now, and stored by it with the unit."""
+        if self._number is None:
+            raise HostError(
+                "This tracker takes no events yet: with context.tracker() as tracker: ..."
+            )
         request = Request.of(event_type, arguments, schedule, options, self._types)
         self._call("add", unit=self._number, **request.to_json())

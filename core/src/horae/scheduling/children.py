@@ -60,17 +60,10 @@ class Child:
     def _start(self) -> None:
         theirs, self._requests = os.pipe()
         self._answers, other = os.pipe()
+        arguments = [json.dumps(sys.path), str(theirs), str(other)]
         try:
             self._process = subprocess.Popen(  # noqa: S603 (this very interpreter, and horae)
-                [
-                    sys.executable,
-                    "-u",
-                    "-c",
-                    PROGRAM,
-                    json.dumps(sys.path),
-                    f"{theirs}",
-                    f"{other}",
-                ],
+                [sys.executable, "-u", "-c", PROGRAM, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL if sys.__stderr__ is None else 2,
                 pass_fds=(theirs, other),
@@ -90,18 +83,23 @@ class Child:
 
     def send(self, kind: str, content: object) -> None:
         """Say something about the run that is under way; a child that has ended hears nothing."""
-        self._write(encode_message(kind, content, self.run))
-        if self._cancel is not None:
-            self.cancel(self._cancel)
+        with self._sending:
+            self._write(encode_message(kind, content, self.run))
+        self._send_cancel()
 
     def cancel(self, run: Any) -> None:
         """Tell it that the event of ``run`` was cancelled."""
         self._cancel = run
-        # Whoever is sending looks for this afterwards.
-        if self._sending.acquire(blocking=False):
-            self._sending.release()
-            self._cancel = None
-            self._write(encode_message("cancel", None, run))
+        self._send_cancel()
+
+    def _send_cancel(self) -> None:
+        # Whoever is sending at this moment looks here afterwards.
+        if self._cancel is not None and self._sending.acquire(blocking=False):
+            try:
+                run, self._cancel = self._cancel, None
+                self._write(encode_message("cancel", None, run))
+            finally:
+                self._sending.release()
 
     def receive(self) -> tuple[str, Any, Any] | None:
         """The kind, the content and the run of its next message; None when it is gone."""
@@ -148,7 +146,7 @@ class Child:
         self._process.kill()
 
     def _write(self, message: bytes) -> None:
-        with self._sending, contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError):
             while message:
                 message = message[os.write(self._requests, message) :]
 

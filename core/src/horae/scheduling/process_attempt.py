@@ -138,8 +138,8 @@ class ProcessAttempt(Attempt):
         self._schedule(self._units[unit], **request)
 
     def _close(self, _: Any, unit: int, keep: bool) -> None:
-        if keep:
-            self._units[unit].__exit__(None, None, None)
+        error = None if keep else RuntimeError("its block was left with an error")
+        self._units[unit].__exit__(None, error, None)
 
     def _each(self, context: Any) -> None:
         """The ledger is here and the work is there: tell the job whose turn it is, each time."""

@@ -248,7 +248,7 @@ class _Turn:
     ) -> bool:
         CURRENT.reset(self._token)
         self.context.over = True
-        if isinstance(error, asyncio.CancelledError) and _task_is_cancelled():
+        if isinstance(error, asyncio.CancelledError) and task_is_cancelled():
             return False
         try:
             self._note(error)
@@ -266,7 +266,7 @@ class _Turn:
             self._ledger.raised(self._name, error)
 
 
-def _task_is_cancelled() -> bool:
+def task_is_cancelled() -> bool:
     """Whether the run itself was given up, and not something that the job waited for."""
     try:
         task = asyncio.current_task()
