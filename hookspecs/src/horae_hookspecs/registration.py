@@ -63,7 +63,8 @@ class Policy:
     ``Missed`` or the name of its policy, ``absent`` see ``Absent``; both can be overruled for a
     single event. ``exclusive`` types never have two runs for one resource, not even two of such
     types. ``concurrency`` is a ``Concurrency``, or a limit on the type. Events stored under a name
-    in ``aliases`` are this type's too.
+    in ``aliases`` are this type's too: they go through ``upgrade`` from the version that they have,
+    so ``version`` goes on counting from that of the old type.
     """
 
     version: int = attrs.field(
