@@ -84,7 +84,7 @@ class Interval(Recurring):
         """This interval, unless it has a start, in phase with ``previous`` if that is another."""
         if self.start or not isinstance(previous, Interval) or previous.start is None:
             return self.anchored(now)
-        steps = max(0, -((previous.start - now) // self.every))
+        steps = -((previous.start - now) // self.every)  # backwards too: from a day to a minute
         return attrs.evolve(self, start=later(previous.start, steps * self.every))
 
     def _shortest_distance(self) -> timedelta:

@@ -304,6 +304,10 @@ class Lifecycle:
         """Take every plugin down with the host, the latest first; all are wanted again later."""
         with self._changing:
             for loaded in reversed(list(self._loaded.values())):
+                if self.is_builtin(loaded.info.name):
+                    # Its modules stay: applications import schedules from them, and the next
+                    # host's kinds must be of the same classes.
+                    loaded.candidate = None
                 errors = self._take_down(loaded)
                 del self._loaded[loaded.info.name]
                 self._set(loaded.info, PluginState.UNLOADED, "; ".join(errors) or None)
