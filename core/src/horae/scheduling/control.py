@@ -92,7 +92,7 @@ class EventControl:
 
     def pauses(self) -> list[Pause]:
         """The rules that hold back events by type, origin or resource."""
-        return list(self.store.pauses())
+        return self.store.pauses()
 
     def run_now(self, event_id: int) -> bool:
         """Make a pending or quarantined event due now; False in any other state.

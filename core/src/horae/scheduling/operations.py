@@ -61,7 +61,7 @@ class EventOperations(EventControl):
         (added,) = self.store.add([new], connection)
         self._all_added([new], [added], connection)
         if added.created:
-            return self._fresh(new, added.id)
+            return _fresh(new, added)
         event = self.store.get(added.id, connection)
         assert event is not None
         return event
@@ -150,40 +150,16 @@ class EventOperations(EventControl):
         # In a caller's transaction nothing has happened yet; the engine sees its commit.
         for new, one in zip(events, added, strict=True) if connection is None else ():
             if one.created:
-                self._added(new, one.id)
+                self._added(new, one)
             elif one.replaced:
                 self._changes(one.id)
         return [one.id for one in added]
 
-    def _added(self, new: NewEvent, event_id: int) -> None:
+    def _added(self, new: NewEvent, added: Added) -> None:
         if self._engine is not None:
             self._engine.scheduled(new.due)
         if "horae_event_scheduled" in self.registry.snapshot.observers:
-            self.registry.observe("horae_event_scheduled", event=self._fresh(new, event_id))
-
-    def _fresh(self, new: NewEvent, event_id: int) -> ScheduledEvent:
-        """An event as it stands right after it was stored."""
-        return ScheduledEvent(
-            id=event_id,
-            event_type=new.event_type,
-            schema_version=new.schema_version,
-            arguments=json.loads(new.arguments),
-            schedule=json.loads(new.schedule),
-            due=from_micros(new.due_for(event_id)),
-            state=State.PENDING,
-            paused=any(getattr(new, one.field) == one.value for one in self.store.pauses()),
-            attempt=0,
-            key=new.key,
-            resource=new.resource,
-            origin=new.origin,
-            description=new.description,
-            priority=new.priority,
-            created=from_micros(new.created),
-            last_outcome=None,
-            reason=None,
-            user=new.user,
-            resources=None if new.resources is None else tuple(json.loads(new.resources)),
-        )
+            self.registry.observe("horae_event_scheduled", event=_fresh(new, added))
 
     def _wait(self, condition: Callable[[], bool], timeout: float | None) -> bool:
         if self._engine is not None:
@@ -199,3 +175,28 @@ class EventOperations(EventControl):
 def _ends_an_occurrence(run: Run) -> bool:
     passing = (Outcome.SNOOZED, Outcome.RETURNED, Outcome.INTERRUPTED)
     return run.outcome is not None and run.outcome not in passing and not run.will_retry
+
+
+def _fresh(new: NewEvent, added: Added) -> ScheduledEvent:
+    """An event as it stands right after it was stored."""
+    return ScheduledEvent(
+        id=added.id,
+        event_type=new.event_type,
+        schema_version=new.schema_version,
+        arguments=json.loads(new.arguments),
+        schedule=json.loads(new.schedule),
+        due=from_micros(new.due_for(added.id)),
+        state=State.PENDING,
+        paused=added.paused,
+        attempt=0,
+        key=new.key,
+        resource=new.resource,
+        origin=new.origin,
+        description=new.description,
+        priority=new.priority,
+        created=from_micros(new.created),
+        last_outcome=None,
+        reason=None,
+        user=new.user,
+        resources=None if new.resources is None else tuple(json.loads(new.resources)),
+    )

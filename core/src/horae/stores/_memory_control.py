@@ -1,7 +1,7 @@
 """What a command changes of the events in the dictionary store: the verbs under "control"."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -19,7 +19,7 @@ from horae.stores.base import (
     Planned,
     still_named,
 )
-from horae_hookspecs import Outcome, Pause, PauseField, ScheduledEvent, State
+from horae_hookspecs import Outcome, PauseField, ScheduledEvent, State
 
 
 class MemoryControl(MemoryData):
@@ -104,16 +104,6 @@ class MemoryControl(MemoryData):
         bit = PAUSE_BITS[field]
         event.paused, event.blocked = event.paused & ~bit | bit * paused, None
         self._gates.give_way(self._data, [event.id])
-
-    def pauses(self) -> Sequence[Pause]:
-        """Sorted."""
-        with self._lock:
-            rules = sorted(self._data.pauses.items())
-        return [Pause(field, value, from_micros(since)) for (field, value), since in rules]
-
-    def _held_back(self, event: Event) -> bool:
-        rule = ("event_type", event.lane.event_type)
-        return event.state not in OVER and (event.paused > 0 or rule in self._data.pauses)
 
     def run_now(self, event_id: int, now: int) -> bool:
         """An occurrence that is overdue stays what it is."""

@@ -7,6 +7,7 @@ from copy import deepcopy
 
 import attrs
 
+from horae.clock import from_micros
 from horae.errors import KeyTaken, StoreUnsupported
 from horae.stores._memory_gates import MemoryGates
 from horae.stores._memory_rows import Data, Event
@@ -18,7 +19,7 @@ from horae.stores.base import (
     Lane,
     NewEvent,
 )
-from horae_hookspecs import State
+from horae_hookspecs import Pause, State
 
 
 class MemoryData:
@@ -97,7 +98,17 @@ class MemoryData:
         event = Event(event_id, self._lane(new), new, new.due_for(event_id), new.due)
         event.paused = self._rules(new)
         self._data.events[event_id] = event
-        return Added(event_id, created=True)
+        return Added(event_id, created=True, paused=self._held_back(event))
+
+    def pauses(self) -> list[Pause]:
+        """Sorted."""
+        with self._lock:
+            rules = sorted(self._data.pauses.items())
+        return [Pause(field, value, from_micros(since)) for (field, value), since in rules]
+
+    def _held_back(self, event: Event) -> bool:
+        rule = ("event_type", event.lane.event_type)
+        return event.state not in OVER and (event.paused > 0 or rule in self._data.pauses)
 
     def _replace(self, event: Event, new: NewEvent) -> None:
         event.lane, event.paused = self._lane(new), event.paused & 1 | self._rules(new)

@@ -10,6 +10,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+import attrs
+
+from horae.clock import from_micros
 from horae.errors import KeyTaken, StoreUnsupported
 from horae.stores import _sqlite_open
 from horae.stores import _statements as sql
@@ -17,7 +20,7 @@ from horae.stores._heads import Heads
 from horae.stores._sqlite_connections import Db, SqliteConnections
 from horae.stores._sqlite_gates import SqliteGates
 from horae.stores.base import Added, Lane, NewEvent
-from horae_hookspecs import State
+from horae_hookspecs import Pause, State
 
 Name: TypeAlias = tuple[str, int, str]
 """What a lane is known by: event type, schema version and schedule kind."""
@@ -105,6 +108,23 @@ def event_row(event: NewEvent, lane: int) -> tuple[Any, ...]:
     )
 
 
+def read_rules(db: Db) -> list[Pause]:
+    """A small table: what is held back by type, origin or resource."""
+    rows = db.execute(sql.PAUSES).fetchall()
+    return [Pause(field, value, from_micros(since)) for field, value, since in rows]
+
+
+def _with_pauses(
+    events: Sequence[NewEvent], added: list[Added], rules: Sequence[Pause]
+) -> list[Added]:
+    if not rules:
+        return added
+    return [
+        attrs.evolve(one, paused=one.created and event.held_by(rules))
+        for event, one in zip(events, added, strict=True)
+    ]
+
+
 # -- in a caller's transaction
 
 
@@ -178,9 +198,11 @@ class SqliteAdding(SqliteConnections):
         self._heads = Heads()
         self._gates = SqliteGates(self._heads)
         self._seen_version = 0
+        self._known_rules: list[Pause] | None = None
+        self._rules_version = 0
 
     def _forget(self) -> None:
-        self._lanes = None
+        self._lanes = self._known_rules = None
         self._heads.forget()
 
     def add(self, events: Sequence[NewEvent], connection: object | None = None) -> list[Added]:
@@ -192,13 +214,21 @@ class SqliteAdding(SqliteConnections):
             with self._write() as writer:
                 added = [insert(writer, events[0], lanes[0])]
                 self._heads.lower(lanes[0], events[0].priority, events[0].due)
-            return added
+                return _with_pauses(events, added, self._rules(writer))
         with self.transaction(), self._write() as writer:
             added = add(writer, events, lanes)
             for event, lane in zip(events, lanes, strict=True):
                 self._heads.lower(lane, event.priority, event.due)
             self._gates.give_way(writer, [one.id for one in added if one.replaced])
-        return added
+            return _with_pauses(events, added, self._rules(writer))
+
+    def _rules(self, writer: sqlite3.Connection) -> list[Pause]:
+        """The rules, kept until this or another process changes any."""
+        # Other connections' commits move the number, this one's own do not.
+        version = writer.execute("PRAGMA data_version").fetchone()[0]
+        if self._known_rules is None or version != self._rules_version:
+            self._known_rules, self._rules_version = read_rules(writer), version
+        return self._known_rules
 
     def _add_joined(self, events: Sequence[NewEvent], connection: object) -> list[Added]:
         # Nothing here waits for the store's own connections: one of them may itself wait for the
@@ -207,7 +237,7 @@ class SqliteAdding(SqliteConnections):
         with self._joined(connection) as cursor:
             added = add(cursor, events, intern(cursor, [lane_of(event) for event in events]))
             gates.give_way(cursor, [one.id for one in added if one.replaced])
-        return added
+            return _with_pauses(events, added, read_rules(cursor))
 
     def _joined(self, connection: object) -> AbstractContextManager[sqlite3.Cursor]:
         return joined(connection, Path(self._options.path), self.url)

@@ -5,10 +5,9 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from horae.clock import from_micros
 from horae.stores import _rows
 from horae.stores import _statements as sql
-from horae.stores._sqlite_adding import SqliteAdding
+from horae.stores._sqlite_adding import SqliteAdding, read_rules
 from horae.stores.base import (
     FURTHEST,
     PAUSE_BITS,
@@ -25,11 +24,6 @@ from horae_hookspecs import Pause, PauseField, State
 
 class SqliteControl(SqliteAdding):
     """The part of ``SqliteStore`` that cancels, pauses, and changes events."""
-
-    def _reset(self) -> None:
-        super()._reset()
-        self._pauses: Sequence[Pause] = ()
-        self._pauses_version: int | None = None
 
     def cancel(self, event_id: int, reason: str, now: int) -> bool:
         """Two statements, of which at most one finds the event in its state."""
@@ -83,6 +77,7 @@ class SqliteControl(SqliteAdding):
         """A row; for an origin or a resource also a bit in each of its events."""
         with self.transaction(), self._write() as writer:
             added = writer.execute(sql.ADD_PAUSE, (field, value, now)).rowcount
+            self._known_rules = None
             self._mark(writer, field, value, paused=True)
             return bool(added)
 
@@ -90,6 +85,7 @@ class SqliteControl(SqliteAdding):
         """The same backwards."""
         with self.transaction(), self._write() as writer:
             removed = writer.execute(sql.REMOVE_PAUSE, (field, value)).rowcount
+            self._known_rules = None
             self._mark(writer, field, value, paused=False)
             return bool(removed)
 
@@ -104,22 +100,16 @@ class SqliteControl(SqliteAdding):
         self._heads.forget()
         self._gates.give_way(writer, found)
 
-    def pauses(self) -> Sequence[Pause]:
-        """A small table, kept in memory until anybody writes to the file."""
+    def pauses(self) -> list[Pause]:
+        """A small table."""
         with self._read() as reader:
-            version = reader.execute("PRAGMA data_version").fetchone()[0]
-            # The writer, which a transaction reads through, does not count its own changes.
-            if reader is self._writer or version != self._pauses_version:
-                rows = reader.execute(sql.PAUSES).fetchall()
-                self._pauses = [Pause(field, value, from_micros(at)) for field, value, at in rows]
-                self._pauses_version = None if reader is self._writer else version
-            return self._pauses
+            return read_rules(reader)
 
     def _unpaused(
         self, writer: sqlite3.Connection, lanes: Mapping[int, Provider]
     ) -> Mapping[int, Provider]:
-        """The lanes without those of paused types; read anew, since a rule holds at once."""
-        paused = {row[0] for row in writer.execute(sql.PAUSED_TYPES)}
+        """The lanes without those of paused types; a rule holds at once, whoever made it."""
+        paused = {rule.value for rule in self._rules(writer) if rule.field == "event_type"}
         if not paused:
             return lanes
         names = {lane.id: lane.event_type for lane in self.lanes()}
@@ -168,8 +158,7 @@ class SqliteControl(SqliteAdding):
     def earliest(self, limit: int) -> list[Planned]:
         """A seek for each lane and priority, and rows only while they come before others'."""
         with self._read() as reader:
-            paused = {row[0] for row in reader.execute(sql.PAUSED_TYPES)}
-            lanes = [row[0] for row in reader.execute(sql.SELECT_LANES) if row[1] not in paused]
+            lanes = [row[0] for row in reader.execute(sql.UNPAUSED_LANES)]
             first = _first(reader, lanes, limit)
         return self._planned(first)
 

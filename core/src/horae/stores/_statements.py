@@ -121,7 +121,10 @@ REMOVE_PAUSE: Final = "DELETE FROM horae_pause WHERE field = ? AND value = ?"
 
 PAUSES: Final = "SELECT field, value, since FROM horae_pause ORDER BY field, value"
 
-PAUSED_TYPES: Final = "SELECT value FROM horae_pause WHERE field = 'event_type'"
+UNPAUSED_LANES: Final = """
+SELECT id FROM horae_lane
+WHERE event_type NOT IN (SELECT value FROM horae_pause WHERE field = 'event_type')
+"""
 
 # Of an overdue occurrence the nominal time stays.
 RUN_NOW: Final = """

@@ -82,6 +82,10 @@ class NewEvent:
     unique_since: int | None = None
     offset: Callable[[int], int] | None = attrs.field(default=None, eq=False)
 
+    def held_by(self, rules: Sequence[Pause]) -> bool:
+        """Whether any of ``rules`` holds for this event."""
+        return any(getattr(self, rule.field) == rule.value for rule in rules)
+
     def due_for(self, event_id: int) -> int:
         """When this event is due under the id that it was given."""
         return self.due if self.offset is None else self.due + self.offset(event_id)
@@ -102,11 +106,15 @@ Step: TypeAlias = NewEvent | CancelMissing
 
 @attrs.frozen
 class Added:
-    """The id of a new event, or of the one that holds its key already, which it ``replaced``."""
+    """The id of a new event, or of the one that holds its key already, which it ``replaced``.
+
+    ``paused`` says that a rule holds back the new one.
+    """
 
     id: int
     created: bool
     replaced: bool = False
+    paused: bool = False
 
 
 @attrs.frozen
@@ -473,7 +481,7 @@ class Store(Protocol):
     def remove_pause(self, field: PauseField, value: str) -> bool:
         """Take a rule back; False when there was none."""
 
-    def pauses(self) -> Sequence[Pause]:
+    def pauses(self) -> list[Pause]:
         """The rules, by field and value."""
 
     def run_now(self, event_id: int, now: int) -> bool:
