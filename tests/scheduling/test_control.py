@@ -345,6 +345,16 @@ def test_another_schedule_goes_on_in_the_phase_unless_asked(
     assert stored(beats, event).due == begun + due_in * MINUTE
 
 
+def test_an_interval_keeps_its_phase(host: Host, clock: SettableClock, work: Work) -> None:
+    """Every quarter of an hour becomes every half: on one of the quarters."""
+    event = host.schedule("work", None, Interval(minutes=15))
+    clock.advance(7 * MINUTE)
+    assert host.reschedule(event.id, "every 30m")
+    assert stored(host, event).due == clock.now() + 8 * MINUTE
+    assert host.reschedule(event.id, "every 30m", keep_phase=False)
+    assert stored(host, event).due == clock.now() + 30 * MINUTE
+
+
 def test_a_pending_event_is_due_as_its_new_schedule_says(
     host: Host, clock: SettableClock, work: Work
 ) -> None:

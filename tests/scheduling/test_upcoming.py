@@ -93,13 +93,19 @@ def test_what_follows_a_run_is_told_while_it_runs(host: Host, clock: SettableClo
     ]
 
 
-def test_a_spread_event_is_due_after_its_occurrence(host: Host, clock: SettableClock) -> None:
+def test_a_spread_event_is_due_after_its_occurrence(
+    host: Host, clock: SettableClock, ran: Ran
+) -> None:
     """``due`` is when it runs, ``occurrence`` the nominal time."""
-    Spreading.load(host)
-    event = host.schedule("job", None, Spread(), allow_unknown=True)
-    told = host.upcoming(2, event_id=event.id)
-    assert [one.due - one.occurrence for one in told] == [timedelta(seconds=20)] * 2
-    assert [one.due for one in told] == [stored(host, event).due, told[0].due + MINUTE]
+    schedule = Interval(minutes=1, spread=timedelta(seconds=50))
+    events = [host.schedule("job", None, schedule) for _ in range(3)]
+    told = host.upcoming(7)
+    by_event = {one.event_id: one.due - one.occurrence for one in told}
+    assert len({*by_event.values()}) == 3
+    assert all(one.due - one.occurrence == by_event[one.event_id] for one in told)
+    assert {stored(host, event).due for event in events} == {one.due for one in told[:3]}
+    live(host, clock, 7, ran)
+    assert occurrences(told) == ran
 
 
 class Spreading:

@@ -5,6 +5,7 @@
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -24,6 +25,9 @@ from horae_hookspecs import Pause, State
 
 Name: TypeAlias = tuple[str, int, str]
 """What a lane is known by: event type, schema version and schedule kind."""
+
+RECENT: Final = 0.04
+"""Seconds; to look at the file for each event that is added would be a tenth of adding it."""
 
 SAVEPOINT: Final = "horae_request"
 
@@ -200,6 +204,7 @@ class SqliteAdding(SqliteConnections):
         self._seen_version = 0
         self._known_rules: list[Pause] | None = None
         self._rules_version = 0
+        self._rules_read = 0.0
 
     def _forget(self) -> None:
         self._lanes = self._known_rules = None
@@ -214,13 +219,13 @@ class SqliteAdding(SqliteConnections):
             with self._write() as writer:
                 added = [insert(writer, events[0], lanes[0])]
                 self._heads.lower(lanes[0], events[0].priority, events[0].due)
-                return _with_pauses(events, added, self._rules(writer))
+                return _with_pauses(events, added, self._recent_rules(writer))
         with self.transaction(), self._write() as writer:
             added = add(writer, events, lanes)
             for event, lane in zip(events, lanes, strict=True):
                 self._heads.lower(lane, event.priority, event.due)
             self._gates.give_way(writer, [one.id for one in added if one.replaced])
-            return _with_pauses(events, added, self._rules(writer))
+            return _with_pauses(events, added, self._recent_rules(writer))
 
     def _rules(self, writer: sqlite3.Connection) -> list[Pause]:
         """The rules, kept until this or another process changes any."""
@@ -228,6 +233,13 @@ class SqliteAdding(SqliteConnections):
         version = writer.execute("PRAGMA data_version").fetchone()[0]
         if self._known_rules is None or version != self._rules_version:
             self._known_rules, self._rules_version = read_rules(writer), version
+        self._rules_read = time.monotonic()
+        return self._known_rules
+
+    def _recent_rules(self, writer: sqlite3.Connection) -> list[Pause]:
+        """For telling how a new event stands, which may change in the next moment anyway."""
+        if self._known_rules is None or time.monotonic() - self._rules_read > RECENT:
+            return self._rules(writer)
         return self._known_rules
 
     def _add_joined(self, events: Sequence[NewEvent], connection: object) -> list[Added]:
