@@ -555,6 +555,8 @@ def test_blocks_may_be_nested(host: Host) -> None:
             first.schedule("one", None, LATER, resource="a")
             with pytest.raises(ZeroDivisionError):
                 break_off(context.tracker())
+            with pytest.raises(ZeroDivisionError):
+                break_off(outer)
         with outer as second:
             second.schedule("one", None, LATER, resource="c")
 

@@ -1,7 +1,8 @@
 """``ScheduledEventTracker``: a unit of work for code that a host runs, without naming the host."""
 
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from types import TracebackType
+from typing import Any
 
 from horae_hookspecs._current import CURRENT
 from horae_hookspecs.abc import Tracker
@@ -34,7 +35,7 @@ class ScheduledEventTracker:
     def __init__(self, origin: str | None = None, *, cancel_missing: bool = False) -> None:
         self._origin = origin
         self._cancel_missing = cancel_missing
-        self._block = ExitStack()
+        self._blocks: list[AbstractContextManager[Any]] = []
 
     def __enter__(self) -> Tracker:
         current = CURRENT.get(None)
@@ -46,7 +47,8 @@ class ScheduledEventTracker:
                 "context.tracker)."
             )
         opened = current.tracker(self._origin, cancel_missing=self._cancel_missing)
-        tracker: Tracker = self._block.enter_context(opened)
+        tracker: Tracker = opened.__enter__()
+        self._blocks.append(opened)
         return tracker
 
     def __exit__(
@@ -55,4 +57,4 @@ class ScheduledEventTracker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._block.__exit__(kind, error, traceback)
+        self._blocks.pop().__exit__(kind, error, traceback)
