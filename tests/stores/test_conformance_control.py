@@ -158,6 +158,21 @@ def test_whoever_is_paused_at_a_gate_lets_the_next_one_try(store: Store) -> None
     assert [one.event_id for one in taken()] == [ids[2]]
 
 
+def test_a_type_is_paused_under_its_present_name_too(store: Store) -> None:
+    """A rule holds for what was stored before the type was renamed."""
+    add(store, "tide.old")
+    now = {"event_type": "tide.mark"}
+    renamed = {lane: attrs.evolve(one, **now) for lane, one in providers(store).items()}
+    store.add_pause("event_type", "tide.mark", NOW)
+    claimed = store.claim(HOST, renamed, NOW, 10)
+    assert claimed is not None
+    assert (list(claimed.claims), claimed.next_due) == ([], None)
+    store.remove_pause("event_type", "tide.mark")
+    claimed = store.claim(HOST, renamed, NOW, 10)
+    assert claimed is not None
+    assert len(claimed.claims) == 1
+
+
 # -- cancel all
 
 

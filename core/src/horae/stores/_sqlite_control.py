@@ -57,9 +57,9 @@ class SqliteControl(SqliteAdding):
     def cancel_all(self, filters: Mapping[str, Any], reason: str, now: int) -> int:
         """What the listing would find, one by one in one transaction."""
         where, parameters = _rows.conditions(filters, _rows.EVENT_FILTERS, "?")
-        source = f"FROM horae_event e JOIN horae_lane l ON l.id = e.lane WHERE {where}"
         with self.transaction(), self._write() as writer:
-            found = [row[0] for row in writer.execute(f"SELECT e.id {source}", parameters)]
+            rows = writer.execute(sql.LIVE_WHERE.format(where=where), parameters)
+            found = [row[0] for row in rows]
             cancelled = sum(self._cancel(writer, event_id, reason) for event_id in found)
             self._gates.give_way(writer, found)
             return cancelled
@@ -113,7 +113,11 @@ class SqliteControl(SqliteAdding):
         if not paused:
             return lanes
         names = {lane.id: lane.event_type for lane in self.lanes()}
-        return {lane: one for lane, one in lanes.items() if names[lane] not in paused}
+        return {
+            lane: one
+            for lane, one in lanes.items()
+            if names[lane] not in paused and one.event_type not in paused
+        }
 
     def run_now(self, event_id: int, now: int) -> bool:
         """min() in SQL takes two values: an occurrence that is overdue stays what it is."""

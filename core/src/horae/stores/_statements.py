@@ -115,6 +115,11 @@ WHERE {field} = ? AND state IN ('pending', 'running', 'quarantined')
     for field in ("origin", "resource")
 }
 
+LIVE_WHERE: Final = """
+SELECT e.id FROM horae_event e JOIN horae_lane l ON l.id = e.lane
+WHERE {where} AND e.state IN ('pending', 'running', 'quarantined')
+"""
+
 ADD_PAUSE: Final = "INSERT OR IGNORE INTO horae_pause (field, value, since) VALUES (?, ?, ?)"
 
 REMOVE_PAUSE: Final = "DELETE FROM horae_pause WHERE field = ? AND value = ?"

@@ -510,7 +510,8 @@ class Store(Protocol):
     ) -> Claimed | None:
         """Take up to ``limit`` due events of these lanes, by priority, then by due time.
 
-        Events of paused types are left alone, and count for no ``next_due``.
+        Events of paused types are left alone, and count for no ``next_due``; a type is paused
+        under the name that it has now, and under that which its events were stored with.
         Each gets a new claim number, higher than any it had, and a run row. None when the host is
         not on record any more: it was declared dead and must join again under a new id.
 

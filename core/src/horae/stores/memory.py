@@ -96,6 +96,8 @@ class MemoryStore(MemoryControl):
             host = self._data.hosts.get(host_id)
             if host is None:
                 return None
+            paused = {value for field, value in self._data.pauses if field == "event_type"}
+            lanes = {lane: one for lane, one in lanes.items() if one.event_type not in paused}
             gates = self._gates.of(self._data, lanes)
             ready = self._ready(gates.open_lanes()) if limit > 0 else []
             ids = self._gates.pick(self._data, gates, ready, now, limit)
