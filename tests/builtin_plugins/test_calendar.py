@@ -176,7 +176,7 @@ def test_schedules_that_differ_in_their_count_are_counted_apart() -> None:
         (lambda: Calendar("FREQ=HOURLY;INTERVAL=24;BYHOUR=3", start=NOW), "can never fire"),
         (
             lambda: Calendar("FREQ=DAILY;INTERVAL=7;BYDAY=TU", start=NOW),
-            "change INTERVAL or start",
+            "change its INTERVAL or the start",
         ),
         (lambda: Calendar.daily(start=NOW, until=NOW - TICK), "no occurrence: until"),
         (lambda: Calendar.daily(start=NOW, until=NOW + TICK), "no occurrence"),

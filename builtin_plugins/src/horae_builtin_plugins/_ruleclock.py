@@ -71,7 +71,8 @@ class RuleClock(WallClock):
         if self.next_after(since - TICK) is None:
             raise ScheduleError(
                 f"The rule '{self.rule}' can never fire: no day of the calendar has all that it "
-                "asks for. Leave out one of its BY parts, or change INTERVAL or start.",
+                "asks for. Leave out one of its BY parts, or change its INTERVAL or the start "
+                "that this counts from.",
                 value=str(self.rule),
             )
 

@@ -105,7 +105,8 @@ class UnknownSchedule(HostError):
     def __init__(self, value: object, kinds: Sequence[str]) -> None:
         super().__init__(
             f"{value!r} is no schedule that a loaded kind ({', '.join(kinds) or 'none'}) reads. "
-            "Try 'every 5m', 'cron 0 9 * * mon-fri', 'at 2026-12-24T18:00+01:00' or 'in 10m'."
+            "Try 'every 5m', 'daily at 02:30 in Europe/Berlin', 'cron 0 9 * * mon-fri', "
+            "'at 2026-12-24T18:00+01:00' or 'in 10m'."
         )
         self.value = value
 

@@ -23,7 +23,8 @@ from horae.stores.base import PRIORITIES
     "--schedule",
     "schedule",
     metavar="TEXT",
-    help="When: 'in 10m', 'every 5m', 'cron 0 9 * * mon-fri', an instant; left out, it is now.",
+    help="When: 'in 10m', 'every 5m', 'daily at 02:30 in Europe/Berlin', 'cron 0 9 * * mon-fri', "
+    "an instant; left out, it is now.",
 )
 @click.option("--key", help="Unique per origin among events that are not over.")
 @click.option(
