@@ -10,7 +10,7 @@ import attrs
 
 from horae_builtin_plugins._english import phrase
 from horae_builtin_plugins._once import utc
-from horae_builtin_plugins._recurring import TICK, OnClock
+from horae_builtin_plugins._recurring import TICK, OnClock, phase_of
 from horae_builtin_plugins._rrule import WEEKDAYS, read_rule
 from horae_builtin_plugins._ruleclock import RuleClock, rule_clock
 from horae_builtin_plugins._text import (
@@ -165,7 +165,7 @@ class Calendar(OnClock):
 
     def continuing(self, previous: Schedule, now: datetime) -> Self:
         """This schedule, unless it has a start, in phase with ``previous`` if that is another."""
-        phase = previous.start if isinstance(previous, Calendar) else None
+        phase = phase_of(previous, self.kind)
         if self.start is not None or phase is None or not self._has_phase:
             return self.anchored(now)
         first = attrs.evolve(self, start=phase, count=None).next_after(now - TICK)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, Self
 import attrs
 
 from horae_builtin_plugins._once import later
-from horae_builtin_plugins._recurring import Recurring
+from horae_builtin_plugins._recurring import Recurring, phase_of
 from horae_builtin_plugins._stored import LENGTH, stored_length, take_length
 from horae_builtin_plugins._text import (
     first_word,
@@ -82,10 +82,11 @@ class Interval(Recurring):
 
     def continuing(self, previous: Schedule, now: datetime) -> Self:
         """This interval, unless it has a start, in phase with ``previous`` if that is another."""
-        if self.start or not isinstance(previous, Interval) or previous.start is None:
+        phase = phase_of(previous, self.kind)
+        if self.start is not None or phase is None:
             return self.anchored(now)
-        steps = -((previous.start - now) // self.every)  # backwards too: from a day to a minute
-        return attrs.evolve(self, start=later(previous.start, steps * self.every))
+        steps = -((phase - now) // self.every)  # backwards too: from a day to a minute
+        return attrs.evolve(self, start=later(phase, steps * self.every))
 
     def _shortest_distance(self) -> timedelta:
         return self.every

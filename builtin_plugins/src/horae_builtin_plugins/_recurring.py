@@ -109,6 +109,13 @@ class Recurring(Schedule):
         return spread + start + until + times
 
 
+def phase_of(previous: Schedule, kind: str) -> datetime | None:
+    """Where ``previous`` counts from, if it is of ``kind``."""
+    # Not by class: where this plugin was loaded anew, stored schedules are read by another one.
+    start: datetime | None = getattr(previous, "start", None)
+    return start if previous.kind == kind else None
+
+
 def _dates(days: Iterable[date]) -> tuple[date, ...]:
     """The dates in order, each once. Raises ScheduleError for anything but plain dates."""
     listed = list(days) if isinstance(days, Iterable) else [days]
