@@ -114,10 +114,11 @@ def test_a_start_overrules_the_phase() -> None:
     assert Interval(minutes=10).continuing(Once(NOW), NOW) == Interval(minutes=10).anchored(NOW)
 
 
-def test_an_interval_that_has_not_begun_is_not_begun_earlier() -> None:
-    """A phase in the future is a start in the future."""
-    start = NOW + timedelta(days=7)
-    assert Interval(minutes=10).continuing(Interval(hours=1, start=start), NOW).start == start
+def test_a_phase_holds_backwards_too() -> None:
+    """From every day to every ten minutes: the first is soon, in step with the day's."""
+    old = Interval(days=1, start=NOW + timedelta(days=7, minutes=3))
+    new = Interval(minutes=10).continuing(old, NOW)
+    assert new.start == NOW + timedelta(minutes=3)
 
 
 def test_every_other_week_stays_that_week() -> None:
