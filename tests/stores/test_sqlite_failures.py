@@ -203,7 +203,7 @@ def test_damage_is_found_by_check_and_by_readers(tmp_path: Path) -> None:
         for _ in range(50):
             client.schedule("tide.mark", LARGE, allow_unknown=True)
     size = path.stat().st_size
-    broken = path.read_bytes()[: 4096 * 40] + b"\xa5" * (size - 4096 * 40)
+    broken = path.read_bytes()[: 4096 * 60] + b"\xa5" * (size - 4096 * 60)
     path.write_bytes(broken)
     with closing(Host(f"sqlite:///{path}")) as client:
         assert client.store.check()

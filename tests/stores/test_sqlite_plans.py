@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from horae.settings import parse_sqlite_url
-from horae.stores import _rows, _statements
+from horae.stores import _statements
 from horae.stores._gates import MOST_LOOKED_AT
 from horae.stores.base import Claim, Provider
 from horae.stores.sqlite import SqliteStore
@@ -60,7 +60,6 @@ def steps(store: SqliteStore) -> Iterator[list[int]]:
         ("SETTLE_RUN", ["SEARCH horae_run USING INDEX horae_run_claim"]),
         ("RESCUE_EVENTS", ["SEARCH horae_event USING INDEX horae_event_running"]),
         ("RESCUE_RUNS", ["horae_event USING INDEX horae_event_running", "INDEX horae_run_claim"]),
-        ("LAST_RUN", ["SEARCH r USING INDEX horae_run_claim"]),
         ("KEY_HOLDER", ["SEARCH horae_event USING INDEX horae_event_key"]),
         ("MISSING", ["SEARCH horae_event USING INDEX horae_event_wanted (origin=?)"]),
         ("WITH_SEVERAL", ["SEARCH horae_event USING INDEX horae_event_wanted (origin=?)"]),
@@ -106,29 +105,6 @@ def test_a_statement_rides_its_index(
     assert not any("USE TEMP B-TREE FOR ORDER BY" in line for line in lines), lines
     if statement != "BACKLOG":
         assert not any(line.startswith("SCAN horae_") for line in lines), lines
-
-
-@pytest.mark.parametrize(
-    ("source", "columns", "filters", "plan"),
-    [
-        ("horae_event e", _rows.EVENT_FILTERS, {"id": 1}, "SEARCH e USING INTEGER PRIMARY KEY"),
-        ("horae_run r", _rows.RUN_FILTERS, {"event_id": 1}, "SEARCH r USING INDEX horae_run_claim"),
-    ],
-)
-def test_a_look_at_one_event_rides_an_index(
-    sqlite_store: SqliteStore,
-    tmp_path: Path,
-    source: str,
-    columns: dict[str, str],
-    filters: dict[str, int],
-    plan: str,
-) -> None:
-    """One event, and the runs of one event, are found without a walk."""
-    where, values = _rows.conditions(filters, columns, "?")
-    sql = f"SELECT * FROM {source} JOIN horae_lane l ON l.id = {source[-1]}.lane WHERE {where}"
-    with closing(sqlite3.connect(tmp_path / "events.db")) as connection:
-        found = connection.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall()
-    assert any(plan in row[3] for row in found), found
 
 
 # -- steps

@@ -50,6 +50,7 @@ from horae_hookspecs.errors import ScheduleError as ScheduleError
 from horae_hookspecs.models import Absent as Absent
 from horae_hookspecs.models import Cause as Cause
 from horae_hookspecs.models import Concurrency as Concurrency
+from horae_hookspecs.models import Counts as Counts
 from horae_hookspecs.models import EventTypeInfo as EventTypeInfo
 from horae_hookspecs.models import Missed as Missed
 from horae_hookspecs.models import Outcome as Outcome

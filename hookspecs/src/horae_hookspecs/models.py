@@ -197,7 +197,7 @@ class Run:
     from 0.0 to 1.0, with ``progress_text``. ``resources`` has for each resource of a
     multi-resource event a mapping with ``outcome`` and, where there are any, ``result``,
     ``result_error``, ``error``, ``final`` (an error after which it is not tried again) and the
-    ``reason`` that the job gave.
+    ``reason`` that the job gave. ``resource``, ``origin`` and ``user`` are those of its event.
     """
 
     id: int
@@ -222,6 +222,9 @@ class Run:
     cause: Cause | None = None
     progress: float | None = None
     progress_text: str | None = None
+    resource: str | None = None
+    origin: str | None = None
+    user: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -313,6 +316,14 @@ class Upcoming:
     event_id: int
     event_type: str
     occurrence: datetime
+
+
+class Counts(dict[State, int]):
+    """How many events of one type there are in each state; ``outcomes`` counts its runs."""
+
+    def __init__(self, states: Mapping[State, int], outcomes: Mapping[Outcome, int]) -> None:
+        super().__init__(states)
+        self.outcomes = dict(outcomes)
 
 
 class Page(Generic[T]):

@@ -30,5 +30,6 @@ for _command in (
     event_outlook.pauses,
     event_verbs.run_now,
     event_reading.history,
+    event_reading.overview,
 ):
     event.add_command(_command)

@@ -1,6 +1,7 @@
-"""``horae event list``, ``show`` and ``history``."""
+"""``horae event list``, ``show``, ``history`` and ``overview``."""
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import attrs
@@ -11,29 +12,63 @@ from horae.cli.output import Row, json_option, listing, many_lines, print_json, 
 from horae.cli.session import client
 from horae.errors import EventNotFound
 from horae.scheduling.operations import PAGE
-from horae_hookspecs import Outcome, Page, Run, ScheduledEvent, State
+from horae_hookspecs import Cause, Counts, Outcome, Page, Run, ScheduledEvent, State
 
 EVENT_COLUMNS: Final = (
     "id event_type state paused due priority attempt last_outcome key resource origin description"
 )
 RUN_COLUMNS: Final = (
-    "id event_id event_type outcome cause attempt occurrence started took host plugin version "
-    "problem"
+    "id event_id event_type outcome cause progress attempt occurrence started took resource origin "
+    "host plugin version problem"
 )
 SHOWN_RUN_COLUMNS: Final = (
-    "id claim outcome cause will_retry attempt occurrence covers started took host plugin version "
-    "generation result"
+    "id claim outcome cause progress progress_text will_retry attempt occurrence covers started "
+    "took host plugin version generation result"
 )
 RESOURCE_COLUMNS: Final = "resource outcome result problem"
 
 
-def _paged(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options of every long listing."""
-    limit = click.option(
-        "--limit", type=click.IntRange(min=1), default=PAGE, show_default=True, help="Rows at most."
+def _instant(text: str) -> datetime:
+    """An instant in ISO 8601; without a zone it would be another one on every machine."""
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no instant; write 2026-12-24T18:00Z.") from None
+    if instant.utcoffset() is None:
+        raise click.BadParameter(f"{text!r} names no zone; add Z for UTC, or one like +01:00.")
+    return instant
+
+
+def _paged(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Options of every long listing; ``what`` its times are of."""
+    options = (
+        click.option(
+            "--since", type=_instant, metavar="INSTANT", help=f"Only what {what} then or later."
+        ),
+        click.option("--until", type=_instant, metavar="INSTANT", help=f"Only what {what} before."),
+        click.option("--newest-first", is_flag=True, help="Begin with the highest id."),
+        click.option("--after", metavar="ID", type=int, default=0, help="Go on behind this id."),
+        click.option(
+            "--limit",
+            type=click.IntRange(min=1),
+            default=PAGE,
+            show_default=True,
+            help="Rows at most.",
+        ),
+        json_option,
     )
-    after = click.option("--after", metavar="ID", type=int, default=0, help="Go on behind this id.")
-    return limit(after(json_option(command)))
+    return _all_of(*options)
+
+
+def _all_of(
+    *options: Callable[[Callable[..., Any]], Callable[..., Any]],
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 @click.command("list", cls=Command)
@@ -46,15 +81,20 @@ def _paged(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--origin", help="Only events of this origin.")
 @click.option("--resource", help="Only events for this resource.")
+@click.option("--user", help="Only events on behalf of this user.")
 @click.option("--key", help="Only events with this key.")
-@_paged
-def list_events(limit: int, after: int, as_json: bool, **filters: Any) -> None:
+@click.option(
+    "--due-since", type=_instant, metavar="INSTANT", help="Only what is due then or later."
+)
+@click.option("--due-until", type=_instant, metavar="INSTANT", help="Only what is due before.")
+@_paged("was stored")
+def list_events(as_json: bool, **filters: Any) -> None:
     """List events in order of their ids."""
     with client() as host:
-        page = host.events(limit=limit, after=after, **_given(filters))
-    rows = [_event_row(event) for event in page]
-    listing(rows, EVENT_COLUMNS, as_json=as_json, empty="No event matches.")
-    _tell_rest(page)
+        page = host.events(**_given(filters))
+        rows = [_event_row(event) for event in page]
+        listing(rows, EVENT_COLUMNS, as_json=as_json, empty="No event matches.")
+        _tell_rest(page)
 
 
 @click.command(cls=Command)
@@ -64,25 +104,20 @@ def show(event_id: int, as_json: bool) -> None:
     """Show one event and its runs, with their errors in full."""
     with client() as host:
         event = host.get(event_id)
-        runs = host.runs(event_id=event_id, limit=PAGE)
-        causes = host.causes(event_id=event_id)
-    if event is None:
-        raise EventNotFound(event_id)
-    shown = {**_event_row(event), "causes": causes}
-    rows = [_run_row(run) for run in runs]
-    if as_json:
-        print_json({**shown, "runs": rows})
-        return
-    record(shown, as_json=False)
-    click.echo()
-    listing(rows, SHOWN_RUN_COLUMNS, as_json=False, empty="It has not run yet.")
-    for run in runs:
-        if said := run.error or run.result_error:
-            click.echo(f"\nRun {run.id} {run.outcome}:\n  {many_lines(said, indent=2)}")
-        if run.resources:
-            click.echo(f"\nResources of run {run.id}:")
-            listing(_resource_rows(run.resources), RESOURCE_COLUMNS, as_json=False, empty="")
-    _tell_rest(runs, f"horae event history --event {event_id}")
+        if event is None:
+            raise EventNotFound(event_id)
+        runs = host.runs(event_id=event_id)
+        shown = {**_event_row(event), "causes": host.causes(event_id=event_id)}
+        rows = [_run_row(run) for run in runs]
+        if as_json:
+            print_json({**shown, "runs": rows})
+            return
+        record(shown, as_json=False)
+        click.echo()
+        listing(rows, SHOWN_RUN_COLUMNS, as_json=False, empty="It has not run yet.")
+        for run in runs:
+            _tell_in_full(run)
+        _tell_rest(runs, f"horae event history --event {event_id}")
 
 
 @click.command(cls=Command)
@@ -94,14 +129,52 @@ def show(event_id: int, as_json: bool) -> None:
     type=click.Choice([one.value for one in Outcome]),
     help="May be repeated.",
 )
-@_paged
-def history(limit: int, after: int, as_json: bool, **filters: Any) -> None:
+@click.option(
+    "--cause",
+    multiple=True,
+    type=click.Choice([one.value for one in Cause]),
+    help="Why it did not succeed; may be repeated.",
+)
+@click.option("--origin", help="Only runs of events of this origin.")
+@click.option("--resource", help="Only runs of events for this resource.")
+@click.option("--user", help="Only runs on behalf of this user.")
+@_paged("started")
+def history(as_json: bool, **filters: Any) -> None:
     """List runs in the order in which they were claimed."""
     with client() as host:
-        page = host.runs(limit=limit, after=after, **_given(filters))
-    rows = [_run_row(run) for run in page]
-    listing(rows, RUN_COLUMNS, as_json=as_json, empty="No run matches.")
-    _tell_rest(page)
+        page = host.runs(**_given(filters))
+        rows = [_run_row(run) for run in page]
+        listing(rows, RUN_COLUMNS, as_json=as_json, empty="No run matches.")
+        _tell_rest(page)
+
+
+@click.command(cls=Command)
+@json_option
+def overview(as_json: bool) -> None:
+    """Count the events of each type by state, and its runs by outcome."""
+    with client() as host:
+        counted = host.overview()
+    if as_json:
+        print_json({name: {"states": c, "outcomes": c.outcomes} for name, c in counted.items()})
+        return
+    rows = [{"event_type": name, **c, **_run_counts(c)} for name, c in counted.items()]
+    columns = ["event_type", *State, *(f"runs_{one}" for one in Outcome)]
+    shown = [name for name in columns if any(row.get(name) for row in rows)]
+    table = [{name: row.get(name, 0) for name in shown} for row in rows]
+    names = " ".join(shown or ["event_type"])
+    listing(table, names, as_json=False, empty="There is no event.")
+
+
+def _run_counts(counts: Counts) -> dict[str, int]:
+    return {f"runs_{outcome}": count for outcome, count in counts.outcomes.items()}
+
+
+def _tell_in_full(run: Run) -> None:
+    if said := run.error or run.result_error:
+        click.echo(f"\nRun {run.id} {run.outcome}:\n  {many_lines(said, indent=2)}")
+    if run.resources:
+        click.echo(f"\nResources of run {run.id}:")
+        listing(_resource_rows(run.resources), RESOURCE_COLUMNS, as_json=False, empty="")
 
 
 def _given(filters: dict[str, Any]) -> dict[str, Any]:

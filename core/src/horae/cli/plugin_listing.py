@@ -118,7 +118,9 @@ def _type_rows(host: Host, plugin: str) -> list[Row]:
     return [
         {
             **attrs.asdict(one),
-            "pending": counts.get(one.event_type, {}).get(State.PENDING, 0),
+            "pending": counts[one.event_type].get(State.PENDING, 0)
+            if one.event_type in counts
+            else 0,
             "waiting": waiting[one.event_type],
         }
         for one in host.event_types()

@@ -7,6 +7,7 @@ from horae.clock import Clock
 from horae.errors import EventNotFound
 from horae.registry import Registry
 from horae.scheduling.engine import Engine
+from horae.scheduling.filters import instants
 from horae.scheduling.requests import Planner
 from horae.scheduling.runner import RunnerWork
 from horae.scheduling.upcoming import Forecast
@@ -37,9 +38,11 @@ class EventControl:
     def cancel_all(self, reason: str = "", **filters: Any) -> int:
         """Cancel every event that ``events`` finds with these filters and that is not over.
 
-        All in one transaction; how many they were. TypeError for an unknown filter.
+        All in one transaction; how many they were. Raises TypeError for an unknown filter, and
+        NaiveDatetimeError.
         """
-        count = self.store.cancel_all(filters, reason or "cancelled", self.clock.micros())
+        found = instants(filters)
+        count = self.store.cancel_all(found, reason or "cancelled", self.clock.micros())
         if count and self._engine is not None:
             self._engine.cancel_marked()
             self._engine.wake()

@@ -21,12 +21,13 @@ from horae.scheduling.claimables import Claimable
 from horae.scheduling.executors import AsyncExecutor, InlineExecutor, ThreadExecutor
 from horae.scheduling.leases import Lease
 from horae.scheduling.process_executor import AVAILABLE, ProcessExecutor
+from horae.scheduling.progress import ProgressNotes
 from horae.scheduling.recurrence import Result, load_schedule, settlement
 from horae.scheduling.reentry import Reentries
 from horae.scheduling.requests import Planner
 from horae.scheduling.runner import Room, RunnerWork
 from horae.settings import Settings
-from horae.stores.base import Claimed, Lane, Provider, Settlement, Store
+from horae.stores.base import Claimed, Lane, Progress, Provider, Settlement, Store
 from horae_hookspecs import Cause, Executor, HostView, Outcome, Work
 
 MAX_BATCH: Final = 1000
@@ -79,6 +80,7 @@ class Engine:
         self._queued: dict[tuple[int, int], RunnerWork] = {}
         self._running: dict[tuple[int, int], RunnerWork] = {}
         self._done: deque[tuple[RunnerWork, Result]] = deque()
+        self._progress = ProgressNotes()
         self._moving = threading.Lock()
         self._ended_late: deque[tuple[int, int]] = deque()
         self._outstanding: Counter[Room] = Counter()
@@ -210,6 +212,12 @@ class Engine:
             self._wake.set()
         return True
 
+    def progress(self, work: RunnerWork, fraction: float, text: str) -> None:
+        """The last word counts, and none that comes after the end."""
+        with self._moving:
+            if work.key in self._running:
+                self._progress.note(Progress(*work.key, fraction, text))
+
     def _end(
         self, work: RunnerWork, place: dict[tuple[int, int], RunnerWork], result: Result
     ) -> bool:
@@ -266,10 +274,13 @@ class Engine:
         done = [self._done.popleft() for _ in range(len(self._done))]
         freed = Counter(work.room for work, _ in done)
         self._outstanding.subtract(freed)  # before the claim, which fills what has become free
+        told = self._progress.take(work.key for work, _ in done)
         try:
             # Not in the transaction: a schedule may take its time to say what was missed.
             settlements = self._settlements(done)
             with self.store.transaction():
+                if told:
+                    self.store.progress(told)
                 fenced = self.store.settle(settlements) if done else set()
                 for key in late:
                     self.store.release(*key)
@@ -278,6 +289,7 @@ class Engine:
             self._ended_late.extendleft(reversed(late))
             self._outstanding.update(freed)
             self._done.extendleft(reversed(done))
+            self._progress.put_back(told)
             raise
         self._look_ahead(sum(work.started > 0 and not work.spare for work, _ in done), works)
         for work in works:
@@ -450,7 +462,8 @@ class Engine:
         until = min([*moments, self._next_due])
         oldest = next(iter(list(self._queued.values())), None)
         patience = PATIENCE if oldest is None else oldest.queued + PATIENCE - time.monotonic()
-        return min(self._settings.poll, patience, (until - self.clock.micros()) / 1e6)
+        seconds = min(patience, self._progress.until_next(), (until - self.clock.micros()) / 1e6)
+        return min(self._settings.poll, seconds)
 
     def _look_around(self) -> bool:
         try:

@@ -8,11 +8,13 @@ from typing import Any, Final, Unpack
 from horae.clock import from_micros
 from horae.errors import EventNotFound, WaitTimeout
 from horae.scheduling.control import EventControl
+from horae.scheduling.filters import instants
 from horae.scheduling.tracker import Unit
 from horae.settings import Settings
 from horae.stores.base import OVER, Added, NewEvent, Step, carry_out
 from horae_hookspecs import (
     Cause,
+    Counts,
     EventOptions,
     Outcome,
     Page,
@@ -96,21 +98,32 @@ class EventOperations(EventControl):
         """The event, or None."""
         return self.store.get(event_id)
 
-    def events(self, *, limit: int = PAGE, after: int = 0, **filters: Any) -> Page[ScheduledEvent]:
+    def events(
+        self, *, limit: int = PAGE, after: int = 0, newest_first: bool = False, **filters: Any
+    ) -> Page[ScheduledEvent]:
         """Stored events in order of their ids, a page at a time; needs no plugin.
 
-        Filters are named after the fields of ScheduledEvent; a list means any of its values. The
-        page's ``next`` is the ``after`` of the following one. TypeError for an unknown filter.
+        Filters are id, event_type, state, paused, key, resource, origin, user, priority,
+        last_outcome and blocked; a list means any of its values. ``since`` and ``until`` bound
+        when events were created, ``due_since`` and ``due_until`` when they are due, by aware
+        datetimes, the ends excluded. The page's ``next`` is the ``after`` of the following one,
+        also with ``newest_first``. Raises TypeError for an unknown filter and NaiveDatetimeError.
         """
-        return self.store.events(filters, limit, after)
+        return self.store.events(instants(filters), limit, after, newest_first=newest_first)
 
-    def runs(self, *, limit: int = PAGE, after: int = 0, **filters: Any) -> Page[Run]:
-        """Recorded runs in the order of their claims, like ``events``."""
-        return self.store.runs(filters, limit, after)
+    def runs(
+        self, *, limit: int = PAGE, after: int = 0, newest_first: bool = False, **filters: Any
+    ) -> Page[Run]:
+        """Recorded runs in the order of their claims, like ``events``.
+
+        Filters are id, event_id, claim, event_type, outcome, cause, resource, origin, user, host
+        and plugin; ``since`` and ``until`` bound when runs started.
+        """
+        return self.store.runs(instants(filters), limit, after, newest_first=newest_first)
 
     def causes(self, **filters: Any) -> dict[Cause, int]:
         """Why runs did not succeed, and how many for each cause; filters as for ``runs``."""
-        return self.store.causes(filters)
+        return self.store.causes(instants(filters))
 
     def wait(self, event_id: int, timeout: float | None = None) -> Run | None:
         """Wait until the event is over, or for one that recurs until an occurrence has ended.
@@ -134,12 +147,18 @@ class EventOperations(EventControl):
             raise WaitTimeout(f"Event {event_id} was not over after {timeout} s.")
         return ended[0]
 
-    def overview(self) -> dict[str, dict[State, int]]:
-        """How many events there are of each type, by state."""
-        counts: dict[str, dict[State, int]] = {}
-        for (event_type, state), count in sorted(self.store.overview().items()):
-            counts.setdefault(event_type, {})[state] = count
-        return counts
+    def overview(self) -> dict[str, Counts]:
+        """How many events there are of each type by state, and of its runs by outcome."""
+        states: dict[str, dict[State, int]] = {}
+        outcomes: dict[str, dict[Outcome, int]] = {}
+        for (event_type, state), count in self.store.overview().items():
+            states.setdefault(event_type, {})[state] = count
+        for (event_type, outcome), count in self.store.outcomes().items():
+            outcomes.setdefault(event_type, {})[outcome] = count
+        return {
+            name: Counts(states.get(name, {}), outcomes.get(name, {}))
+            for name in sorted({*states, *outcomes})
+        }
 
     def _all_added(
         self,

@@ -59,6 +59,9 @@ class Desk(Protocol):
     def report(self, work: "RunnerWork", result: Result) -> bool:
         """Hand in the outcome; False when the run was given up, and this answer is fenced."""
 
+    def progress(self, work: "RunnerWork", fraction: float, text: str) -> None:
+        """Note how far the run is; nothing where it was given up."""
+
 
 class Room(NamedTuple):
     """Where a run takes a place: an executor, or the part of it that is kept spare."""
@@ -411,8 +414,12 @@ class _Context:
         )
 
     def progress(self, fraction: float, text: str = "") -> None:
-        """Told to the log."""
+        """Told to the log and to the engine, which stores the last that it was told."""
+        if not 0.0 <= fraction <= 1.0:  # nor is NaN
+            raise ValueError(f"progress({fraction!r}): give a fraction from 0.0 to 1.0.")
+        text = storable(text)
         self.log.info("run.progress", fraction=fraction, text=text)
+        self._work.desk.progress(self._work, float(fraction), text)
 
     def schedule(
         self,

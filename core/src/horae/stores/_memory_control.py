@@ -7,7 +7,8 @@ from typing import Any
 import attrs
 
 from horae.clock import from_micros, to_micros
-from horae.stores import _rows
+from horae.stores import _filters
+from horae.stores._filters import EVENTS
 from horae.stores._memory_data import MemoryData
 from horae.stores._memory_rows import Event, claim_of
 from horae.stores.base import (
@@ -34,15 +35,16 @@ class MemoryControl(MemoryData):
         with self._lock:
             event = self._live(event_id)
             if event is not None:
-                self._cancel(event, reason)
+                self._cancel(event, reason, now)
             return event is not None
 
-    def _cancel(self, event: Event, reason: str) -> None:
+    def _cancel(self, event: Event, reason: str, now: int) -> None:
         event.reason = reason
         if event.state is State.RUNNING:
             event.cancel_requested, event.following = True, None
         else:
             event.state, event.due, event.blocked = State.CANCELLED, None, None
+            event.ended = now
             event.last_outcome = event.last_outcome or Outcome.CANCELLED
         self._gates.give_way(self._data, [event.id])
 
@@ -64,12 +66,12 @@ class MemoryControl(MemoryData):
 
     def cancel_all(self, filters: Mapping[str, Any], reason: str, now: int) -> int:
         """What the listing would find."""
-        _rows.refuse_unknown(filters, _rows.EVENT_FILTERS)
+        _filters.refuse_unknown(filters, EVENTS.filters)
         with self._lock:
             live = [event for event in self._data.events.values() if event.state not in OVER]
-            found = [event for event in live if matches(self._model(event), filters)]
+            found = [one for one in live if _filters.matches(self._model(one), EVENTS, filters)]
             for event in found:
-                self._cancel(event, reason)
+                self._cancel(event, reason, now)
         return len(found)
 
     def pause(self, event_id: int, paused: bool) -> bool:
@@ -141,7 +143,7 @@ class MemoryControl(MemoryData):
         if event.following is None:
             return False
         (event.due, event.occurrence), event.following = event.following, None
-        event.attempt, event.covered, event.resource_outcomes = 0, None, None
+        event.attempt, event.covered, event.resource_outcomes, event.ended = 0, None, None, None
         if event.state is not State.QUARANTINED or event.interruptions < MAX_INTERRUPTIONS:
             event.state, event.reason = State.PENDING, None
         return True
@@ -201,12 +203,3 @@ class MemoryControl(MemoryData):
             resources=None if new.resources is None else tuple(json.loads(new.resources)),
             blocked=event.blocked,
         )
-
-
-def matches(model: Any, filters: Mapping[str, Any]) -> bool:
-    """Whether a model has the values that the filters ask for."""
-    for name, value in filters.items():
-        wanted = value if isinstance(value, (list, tuple, set, frozenset)) else [value]
-        if getattr(model, name) not in wanted:
-            return False
-    return True

@@ -29,6 +29,7 @@ class Event:
     following: tuple[int, int] | None = None
     last_outcome: Outcome | None = None
     reason: str | None = None
+    ended: int | None = None
 
 
 @attrs.define

@@ -1,14 +1,14 @@
-"""Rows as models, and filters as SQL: what the stores have in common."""
+"""Rows as models: what the stores have in common."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import attrs
 
 from horae.clock import from_micros
 from horae.stores.base import HostRecord, PluginRow
-from horae_hookspecs import Cause, Outcome, PluginState, Run, ScheduledEvent, State
+from horae_hookspecs import Cause, Outcome, Page, PluginState, Run, ScheduledEvent, State
 
 PAUSED: Final = (
     "(e.state IN ('pending', 'running', 'quarantined') AND (e.paused > 0 OR l.event_type IN "
@@ -22,56 +22,15 @@ EVENT_COLUMNS: Final = (
 RUN_COLUMNS: Final = (
     "r.id, r.event, r.claim, l.event_type, r.occurrence, r.attempt, r.started, r.finished, "
     "r.outcome, r.will_retry, r.result, r.result_error, r.error, r.host, r.plugin, r.version, "
-    "r.generation, r.covers, r.cause, r.resources, r.progress, r.progress_text"
+    "r.generation, r.covers, r.cause, r.resources, r.progress, r.progress_text, r.resource, "
+    "r.origin, r.user"
 )
 
-EVENT_FILTERS: Final = {
-    "id": "e.id",
-    "event_type": "l.event_type",
-    "state": "e.state",
-    "paused": PAUSED,
-    "key": "e.key",
-    "resource": "e.resource",
-    "origin": "e.origin",
-    "user": "e.user",
-    "priority": "e.priority",
-    "last_outcome": "e.last_outcome",
-}
-RUN_FILTERS: Final = {
-    "id": "r.id",
-    "event_id": "r.event",
-    "claim": "r.claim",
-    "event_type": "l.event_type",
-    "outcome": "r.outcome",
-    "host": "r.host",
-    "plugin": "r.plugin",
-}
 
-
-def conditions(
-    filters: Mapping[str, Any], columns: Mapping[str, str], mark: str
-) -> tuple[str, list[Any]]:
-    """Filters as an SQL condition and its parameters; a list or tuple means any of its values.
-
-    Raises TypeError for a filter that there is no column for.
-    """
-    refuse_unknown(filters, columns)
-    parts, parameters = ["1"], []
-    for name, value in filters.items():
-        if value is None:
-            parts.append(f"{columns[name]} IS NULL")
-            continue
-        values = list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
-        parts.append(f"{columns[name]} IN ({', '.join([mark] * len(values))})")
-        parameters += values
-    return " AND ".join(parts), parameters
-
-
-def refuse_unknown(filters: Iterable[str], known: Iterable[str]) -> None:
-    """Raise TypeError for a filter that is none of ``known``."""
-    for name in filters:
-        if name not in known:
-            raise TypeError(f"There is no filter {name!r}; there are {', '.join(known)}.")
+def page(items: list[Any], total: int | Callable[[], int], limit: int) -> Page[Any]:
+    """A page of up to ``limit`` of ``items``, which are one more where another page follows."""
+    kept = items[:limit]
+    return Page(items=kept, total=total, next=kept[-1].id if len(items) > limit else None)
 
 
 def event(row: Sequence[Any]) -> ScheduledEvent:
@@ -125,6 +84,9 @@ def run(row: Sequence[Any]) -> Run:
         cause=None if row[18] is None else Cause(row[18]),
         progress=row[20],
         progress_text=row[21],
+        resource=row[22],
+        origin=row[23],
+        user=row[24],
     )
 
 

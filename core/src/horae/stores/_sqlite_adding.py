@@ -17,9 +17,11 @@ from horae.clock import from_micros
 from horae.errors import KeyTaken, StoreUnsupported
 from horae.stores import _sqlite_open
 from horae.stores import _statements as sql
+from horae.stores._filters import EVENTS
 from horae.stores._heads import Heads
-from horae.stores._sqlite_connections import Db, SqliteConnections
+from horae.stores._sqlite_connections import Db
 from horae.stores._sqlite_gates import SqliteGates
+from horae.stores._sqlite_listing import SqliteListing
 from horae.stores.base import Added, Lane, NewEvent
 from horae_hookspecs import Pause, State
 
@@ -192,7 +194,7 @@ def _commits_by_itself(connection: sqlite3.Connection) -> bool:
     return connection.isolation_level is None or getattr(connection, "autocommit", -1) is True
 
 
-class SqliteAdding(SqliteConnections):
+class SqliteAdding(SqliteListing):
     """The part of ``SqliteStore`` that adds events, and knows the lanes they are added to."""
 
     def _reset(self) -> None:
@@ -207,6 +209,7 @@ class SqliteAdding(SqliteConnections):
         self._rules_read = 0.0
 
     def _forget(self) -> None:
+        super()._forget()
         self._lanes = self._known_rules = None
         self._heads.forget()
 
@@ -219,12 +222,14 @@ class SqliteAdding(SqliteConnections):
             with self._write() as writer:
                 added = [insert(writer, events[0], lanes[0])]
                 self._heads.lower(lanes[0], events[0].priority, events[0].due)
+                self._span(writer, EVENTS, added[0].id)
                 return _with_pauses(events, added, self._recent_rules(writer))
         with self.transaction(), self._write() as writer:
             added = add(writer, events, lanes)
             for event, lane in zip(events, lanes, strict=True):
                 self._heads.lower(lane, event.priority, event.due)
             self._gates.give_way(writer, [one.id for one in added if one.replaced])
+            self._span(writer, EVENTS, max((one.id for one in added), default=0))
             return _with_pauses(events, added, self._recent_rules(writer))
 
     def _rules(self, writer: sqlite3.Connection) -> list[Pause]:

@@ -5,8 +5,9 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from horae.stores import _rows
+from horae.stores import _filters
 from horae.stores import _statements as sql
+from horae.stores._filters import EVENTS
 from horae.stores._sqlite_adding import SqliteAdding, read_rules
 from horae.stores.base import (
     FURTHEST,
@@ -28,13 +29,13 @@ class SqliteControl(SqliteAdding):
     def cancel(self, event_id: int, reason: str, now: int) -> bool:
         """Two statements, of which at most one finds the event in its state."""
         with self.transaction(), self._write() as writer:
-            cancelled = self._cancel(writer, event_id, reason)
+            cancelled = self._cancel(writer, event_id, reason, now)
             self._gates.give_way(writer, [event_id])
             return cancelled
 
-    def _cancel(self, writer: sqlite3.Connection, event_id: int, reason: str) -> bool:
+    def _cancel(self, writer: sqlite3.Connection, event_id: int, reason: str, now: int) -> bool:
         return bool(
-            writer.execute(sql.CANCEL_WAITING, (reason, event_id)).rowcount
+            writer.execute(sql.CANCEL_WAITING, (reason, now, event_id)).rowcount
             or writer.execute(sql.CANCEL_RUNNING, (reason, event_id)).rowcount
         )
 
@@ -50,17 +51,17 @@ class SqliteControl(SqliteAdding):
                     over.append(event_id)
                 elif left != resources:
                     writer.execute(sql.NARROW, (left, event_id))
-            writer.executemany(sql.CANCEL_WAITING, [(missing.reason, one) for one in over])
+            writer.executemany(sql.CANCEL_WAITING, [(missing.reason, now, one) for one in over])
             self._gates.give_way(writer, over)
             return sorted(over)
 
     def cancel_all(self, filters: Mapping[str, Any], reason: str, now: int) -> int:
         """What the listing would find, one by one in one transaction."""
-        where, parameters = _rows.conditions(filters, _rows.EVENT_FILTERS, "?")
+        where, parameters = _filters.conditions(EVENTS, filters, self._lanes_by_type())
         with self.transaction(), self._write() as writer:
             rows = writer.execute(sql.LIVE_WHERE.format(where=where), parameters)
             found = [row[0] for row in rows]
-            cancelled = sum(self._cancel(writer, event_id, reason) for event_id in found)
+            cancelled = sum(self._cancel(writer, event_id, reason, now) for event_id in found)
             self._gates.give_way(writer, found)
             return cancelled
 

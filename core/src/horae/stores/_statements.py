@@ -74,7 +74,7 @@ SELECT id FROM horae_lane WHERE event_type = ? AND schema_version = ? AND kind =
 
 CANCEL_WAITING: Final = """
 UPDATE horae_event
-SET state = 'cancelled', due = NULL, blocked = NULL, reason = ?,
+SET state = 'cancelled', due = NULL, blocked = NULL, reason = ?, ended = ?,
     last_outcome = ifnull(last_outcome, 'cancelled')
 WHERE id = ? AND state IN ('pending', 'quarantined')
 """
@@ -116,8 +116,8 @@ WHERE {field} = ? AND state IN ('pending', 'running', 'quarantined')
 }
 
 LIVE_WHERE: Final = """
-SELECT e.id FROM horae_event e JOIN horae_lane l ON l.id = e.lane
-WHERE {where} AND e.state IN ('pending', 'running', 'quarantined')
+SELECT id FROM horae_event
+WHERE {where} AND state IN ('pending', 'running', 'quarantined')
 """
 
 ADD_PAUSE: Final = "INSERT OR IGNORE INTO horae_pause (field, value, since) VALUES (?, ?, ?)"
@@ -238,9 +238,9 @@ RETURNING id, claim, lane, arguments, schedule, due, occurrence, attempt, interr
 # One statement for all claims of a provider, in their order (CROSS JOIN keeps it in SQLite): a row
 # each from Python costs three times that.
 INSERT_RUNS: Final = """
-INSERT INTO horae_run (event, claim, lane, occurrence, attempt, started, host, plugin, version,
-                       generation)
-SELECT horae_event.id, claim, lane, occurrence, attempt + 1, ?, ?, ?, ?, ?
+INSERT INTO horae_run (event, claim, lane, occurrence, attempt, resource, origin, user, started,
+                       host, plugin, version, generation)
+SELECT horae_event.id, claim, lane, occurrence, attempt + 1, resource, origin, user, ?, ?, ?, ?, ?
 FROM json_each(?) AS claimed CROSS JOIN horae_event ON horae_event.id = claimed.value
 """
 
@@ -260,6 +260,7 @@ UPDATE horae_event
 SET state = CASE WHEN cancel_requested AND ? IN ('pending', 'quarantined') THEN 'cancelled'
                  ELSE ? END,
     due = CASE WHEN cancel_requested THEN NULL ELSE ? END,
+    ended = CASE WHEN cancel_requested OR ? IS NULL THEN ? END,
     occurrence = ?, attempt = ?, interruptions = ?, settled = ?, covered = ?,
     resource_outcomes = ?, last_outcome = ?,
     reason = CASE WHEN cancel_requested THEN reason ELSE ? END,
@@ -272,6 +273,12 @@ UPDATE horae_run
 SET started = ?, finished = ?, outcome = ?, will_retry = ?, result = ?, result_error = ?, error = ?,
     cause = ?, covers = ?, resources = ?
 WHERE event = ? AND claim = ?
+"""
+
+# Rides horae_run_claim. Once an outcome is there, nothing is told any more.
+PROGRESS: Final = """
+UPDATE horae_run SET progress = ?, progress_text = ?
+WHERE event = ? AND claim = ? AND outcome IS NULL
 """
 
 RESCUE_RUNS: Final = f"""
@@ -297,6 +304,7 @@ SET resource_outcomes = ifnull(
                WHEN interruptions + 2 = {MAX_INTERRUPTIONS} THEN
                    :now + {LAST_CHANCE} + id % {LAST_CHANCE_SPREAD[0]} * {LAST_CHANCE_SPREAD[1]}
                ELSE due END,
+    ended = CASE WHEN cancel_requested THEN :now END,
     reason = CASE WHEN cancel_requested THEN reason
                   WHEN interruptions + 1 >= {MAX_INTERRUPTIONS} THEN
                       'interrupted {MAX_INTERRUPTIONS} times in a row: ' || :reason
@@ -304,17 +312,6 @@ SET resource_outcomes = ifnull(
     interruptions = interruptions + 1, last_outcome = 'interrupted',
     host = NULL, cancel_requested = 0
 WHERE state = 'running' AND host = :host
-"""
-
-LAST_RUN: Final = f"""
-SELECT {_rows.RUN_COLUMNS} FROM horae_run r JOIN horae_lane l ON l.id = r.lane
-WHERE r.event = ? ORDER BY r.claim DESC LIMIT 1
-"""
-
-# Rides horae_run_claim where an event is named, else walks all runs.
-CAUSES: Final = """
-SELECT r.cause, count(*) FROM horae_run r JOIN horae_lane l ON l.id = r.lane
-WHERE r.cause IS NOT NULL AND {where} GROUP BY r.cause
 """
 
 # -- gates
@@ -374,11 +371,6 @@ SELECT lane, sum(pending), sum(overdue), min(oldest), sum(blocked) FROM (
     FROM horae_event INDEXED BY horae_event_blocked
     WHERE blocked IS NOT NULL AND paused = 0 GROUP BY lane
 ) GROUP BY lane
-"""
-
-OVERVIEW: Final = """
-SELECT l.event_type, e.state, count(*) FROM horae_event e JOIN horae_lane l ON l.id = e.lane
-GROUP BY l.event_type, e.state
 """
 
 # -- catalogue and plugins

@@ -277,6 +277,15 @@ class Planned(NamedTuple):
     started: int | None
 
 
+class Progress(NamedTuple):
+    """How far the run of a claim is, from 0.0 to 1.0, and in words."""
+
+    event_id: int
+    claim: int
+    fraction: float
+    text: str
+
+
 @attrs.frozen
 class Claimed:
     """What a claim brought, and when the next event of the asked lanes is due, if any is.
@@ -425,11 +434,32 @@ class Store(Protocol):
     def get(self, event_id: int, connection: object | None = None) -> ScheduledEvent | None:
         """One event, or None. Needs no plugin, like all reading. As ``connection`` sees it."""
 
-    def events(self, filters: Mapping[str, Any], limit: int, after: int) -> Page[ScheduledEvent]:
-        """Events in order of their ids, from the one after id ``after`` on."""
+    def events(
+        self,
+        filters: Mapping[str, Any],
+        limit: int,
+        after: int = 0,
+        *,
+        newest_first: bool = False,
+    ) -> Page[ScheduledEvent]:
+        """Events in order of their ids, from the one after id ``after`` on; 0 begins.
 
-    def runs(self, filters: Mapping[str, Any], limit: int, after: int) -> Page[Run]:
-        """Runs in the order in which they were claimed, from the one after run ``after`` on."""
+        Filters are named after fields of ScheduledEvent, a list means any of its values; ``since``
+        and ``until`` bound ``created``, ``due_since`` and ``due_until`` ``due``, in microseconds,
+        the ends excluded. Raises TypeError for any other name.
+        """
+
+    def runs(
+        self,
+        filters: Mapping[str, Any],
+        limit: int,
+        after: int = 0,
+        *,
+        newest_first: bool = False,
+    ) -> Page[Run]:
+        """Runs in the order in which they were claimed, like ``events``; ``since`` and ``until``
+        bound ``started``.
+        """
 
     def last_run(self, event_id: int) -> Run | None:
         """The run of the event's highest claim."""
@@ -439,6 +469,9 @@ class Store(Protocol):
 
     def overview(self) -> dict[tuple[str, State], int]:
         """How many events there are of each type in each state."""
+
+    def outcomes(self) -> dict[tuple[str, Outcome], int]:
+        """How many runs there are of each type with each outcome."""
 
     def backlog(self, now: int) -> list[Backlog]:
         """The lanes that have pending events."""
@@ -537,6 +570,9 @@ class Store(Protocol):
 
     def release(self, event_id: int, claim: int) -> None:
         """Leave the gates that a run still occupied after its settlement; harmless when none."""
+
+    def progress(self, told: Sequence[Progress]) -> None:
+        """Note how far runs are; of those that have ended, and of fenced ones, nothing changes."""
 
     def cancellations(self, host_id: str) -> set[int]:
         """Events running on this host whose cancellation was asked for."""

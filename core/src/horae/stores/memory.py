@@ -3,14 +3,12 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
 
 from horae.clock import from_micros
-from horae.stores import _rows
-from horae.stores._memory_control import MemoryControl, matches
-from horae.stores._memory_data import refuse_connection
+from horae.stores._memory_listing import MemoryListing
 from horae.stores._memory_rows import Event, claim_of
 from horae.stores.base import (
     MAX_INTERRUPTIONS,
@@ -21,56 +19,20 @@ from horae.stores.base import (
     HostRecord,
     Lane,
     PluginRow,
+    Progress,
     Provider,
     Settlement,
     carry_out,
     last_chance,
 )
-from horae_hookspecs import Cause, Outcome, Page, Run, ScheduledEvent, State
+from horae_hookspecs import Cause, Outcome, Run, State
 
 
-class MemoryStore(MemoryControl):
+class MemoryStore(MemoryListing):
     """See ``Store`` for what each verb does; the SQL stores are held to the same suite."""
 
     url = "memory://"
     one_kernel = True
-
-    # -- events
-
-    def get(self, event_id: int, connection: object | None = None) -> ScheduledEvent | None:
-        """A look-up."""
-        refuse_connection(connection)
-        with self._lock:
-            event = self._data.events.get(event_id)
-            return None if event is None else self._model(event)
-
-    def events(self, filters: Mapping[str, Any], limit: int, after: int) -> Page[ScheduledEvent]:
-        """In order of ids, which is the order of insertion."""
-        with self._lock:
-            models = [self._model(event) for event in self._data.events.values()]
-        return _page(models, _rows.EVENT_FILTERS, filters, limit, after)
-
-    def runs(self, filters: Mapping[str, Any], limit: int, after: int) -> Page[Run]:
-        """In order of claims, which is the order of insertion."""
-        with self._lock:
-            runs = list(self._data.runs.values())
-        return _page(runs, _rows.RUN_FILTERS, filters, limit, after)
-
-    def last_run(self, event_id: int) -> Run | None:
-        """The event knows its last claim."""
-        with self._lock:
-            event = self._data.events.get(event_id)
-            return None if event is None else self._data.runs.get((event_id, event.claim))
-
-    def causes(self, filters: Mapping[str, Any]) -> dict[Cause, int]:
-        """A count."""
-        runs = self.runs(filters, 2**63, 0)
-        return dict(Counter(run.cause for run in runs if run.cause is not None))
-
-    def overview(self) -> dict[tuple[str, State], int]:
-        """A count."""
-        with self._lock:
-            return dict(Counter((e.lane.event_type, e.state) for e in self._data.events.values()))
 
     def backlog(self, now: int) -> list[Backlog]:
         """By lane."""
@@ -143,6 +105,9 @@ class MemoryStore(MemoryControl):
             plugin=provider.plugin,
             version=provider.version,
             generation=provider.generation,
+            resource=event.new.resource,
+            origin=event.new.origin,
+            user=event.new.user,
         )
         return claim_of(event)
 
@@ -164,6 +129,7 @@ class MemoryStore(MemoryControl):
         ends = cancelled and one.state in (State.PENDING, State.QUARANTINED)
         event.state = State.CANCELLED if ends else one.state
         event.due = None if cancelled else one.due
+        event.ended = one.finished if event.due is None else None
         event.reason = event.reason if cancelled else one.reason
         event.occurrence, event.attempt = one.occurrence, one.attempt
         event.interruptions, event.settled = one.interruptions, one.settled
@@ -190,6 +156,16 @@ class MemoryStore(MemoryControl):
         """By event and claim."""
         with self._lock:
             self._gates.release(self._data, event_id, claim)
+
+    def progress(self, told: Sequence[Progress]) -> None:
+        """Only of runs that have not ended."""
+        with self._lock:
+            for one in told:
+                run = self._data.runs.get(one[:2])
+                if run is not None and run.outcome is None:
+                    self._data.runs[one[:2]] = attrs.evolve(
+                        run, progress=one.fraction, progress_text=one.text or None
+                    )
 
     def cancellations(self, host_id: str) -> set[int]:
         """By flag."""
@@ -253,6 +229,7 @@ class MemoryStore(MemoryControl):
         event.last_outcome, event.host = Outcome.INTERRUPTED, None
         if event.cancel_requested:
             event.state, event.due, event.cancel_requested = State.CANCELLED, None, False
+            event.ended = now
         elif event.interruptions >= MAX_INTERRUPTIONS:
             event.state = State.QUARANTINED
             event.reason = f"interrupted {MAX_INTERRUPTIONS} times in a row: {reason}"
@@ -336,17 +313,3 @@ class MemoryStore(MemoryControl):
     def check(self) -> list[str]:
         """Memory does not rot."""
         return []
-
-
-def _page(
-    models: Sequence[Any],
-    known: Iterable[str],
-    filters: Mapping[str, Any],
-    limit: int,
-    after: int,
-) -> Page[Any]:
-    _rows.refuse_unknown(filters, known)
-    matching = [model for model in models if matches(model, filters)]
-    rest = [model for model in matching if model.id > after]
-    kept = rest[:limit]
-    return Page(items=kept, total=len(matching), next=kept[-1].id if len(rest) > limit else None)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from horae.stores import _rows
 from horae.stores import _statements as sql
+from horae.stores._filters import RUNS
 from horae.stores._sqlite_control import SqliteControl
 from horae.stores.base import (
     PRIORITIES,
@@ -20,11 +21,12 @@ from horae.stores.base import (
     Claimed,
     HostRecord,
     PluginRow,
+    Progress,
     Provider,
     Settlement,
     carry_out,
 )
-from horae_hookspecs import Cause, Page, Run, ScheduledEvent, State
+from horae_hookspecs import Cause, ScheduledEvent
 
 
 class SqliteStore(SqliteControl):
@@ -39,54 +41,6 @@ class SqliteStore(SqliteControl):
         with self._read() if connection is None else self._joined(connection) as reader:
             row = reader.execute(sql.EVENT, (event_id,)).fetchone()
         return None if row is None else _rows.event(row)
-
-    def events(self, filters: Mapping[str, Any], limit: int, after: int) -> Page[ScheduledEvent]:
-        """Walks the primary key from ``after``."""
-        where, parameters = _rows.conditions(filters, _rows.EVENT_FILTERS, "?")
-        source = f"FROM horae_event e JOIN horae_lane l ON l.id = e.lane WHERE {where}"
-        rows, total = self._page(
-            f"SELECT {_rows.EVENT_COLUMNS} {source}", "e.id", source, parameters, limit, after
-        )
-        return _page([_rows.event(row) for row in rows], total, limit)
-
-    def runs(self, filters: Mapping[str, Any], limit: int, after: int) -> Page[Run]:
-        """Rides horae_run_claim where an event is named, else walks the primary key."""
-        where, parameters = _rows.conditions(filters, _rows.RUN_FILTERS, "?")
-        source = f"FROM horae_run r JOIN horae_lane l ON l.id = r.lane WHERE {where}"
-        rows, total = self._page(
-            f"SELECT {_rows.RUN_COLUMNS} {source}", "r.id", source, parameters, limit, after
-        )
-        return _page([_rows.run(row) for row in rows], total, limit)
-
-    def _page(
-        self, select: str, key: str, source: str, parameters: list[Any], limit: int, after: int
-    ) -> tuple[list[Any], int]:
-        with self._read() as reader:
-            rows = reader.execute(
-                f"{select} AND {key} > ? ORDER BY {key} LIMIT ?", [*parameters, after, limit + 1]
-            ).fetchall()
-            if not after and len(rows) <= limit:
-                return rows, len(rows)
-            total = reader.execute(f"SELECT count(*) {source}", parameters).fetchone()[0]
-        return rows, total
-
-    def last_run(self, event_id: int) -> Run | None:
-        """Rides horae_run_claim backwards."""
-        with self._read() as reader:
-            row = reader.execute(sql.LAST_RUN, (event_id,)).fetchone()
-        return None if row is None else _rows.run(row)
-
-    def causes(self, filters: Mapping[str, Any]) -> dict[Cause, int]:
-        """One walk over the runs that match."""
-        where, parameters = _rows.conditions(filters, _rows.RUN_FILTERS, "?")
-        with self._read() as reader:
-            rows = reader.execute(sql.CAUSES.format(where=where), parameters).fetchall()
-        return {Cause(row[0]): row[1] for row in rows}
-
-    def overview(self) -> dict[tuple[str, State], int]:
-        """A walk over all events."""
-        with self._read() as reader:
-            return {(row[0], State(row[1])): row[2] for row in reader.execute(sql.OVERVIEW)}
 
     def backlog(self, now: int) -> list[Backlog]:
         """Cost grows with the number of pending events, not of finished ones."""
@@ -130,7 +84,8 @@ class SqliteStore(SqliteControl):
             code = (provider.plugin, provider.version, provider.generation)
             ids.setdefault(code, []).append(claim.event_id)
         for code, events in ids.items():
-            writer.execute(sql.INSERT_RUNS, (*where, *code, json.dumps(events)))
+            run_id = writer.execute(sql.INSERT_RUNS, (*where, *code, json.dumps(events))).lastrowid
+            self._span(writer, RUNS, run_id or 0)
 
     def _head(self, writer: sqlite3.Connection, lane: int, priority: int) -> int | None:
         row = writer.execute(sql.HEAD, (lane, priority)).fetchone()
@@ -171,6 +126,13 @@ class SqliteStore(SqliteControl):
         """Rides horae_hold_event."""
         with self.transaction(), self._write() as writer:
             self._gates.release(writer, event_id, claim)
+
+    def progress(self, told: Sequence[Progress]) -> None:
+        """One update by key for each run."""
+        with self.transaction(), self._write() as writer:
+            writer.executemany(
+                sql.PROGRESS, [(one.fraction, one.text or None, *one[:2]) for one in told]
+            )
 
     def cancellations(self, host_id: str) -> set[int]:
         """Rides horae_event_running."""
@@ -307,16 +269,13 @@ class SqliteStore(SqliteControl):
         return [] if findings == ["ok"] else findings
 
 
-def _page(items: list[Any], total: int, limit: int) -> Page[Any]:
-    kept = items[:limit]
-    return Page(items=kept, total=total, next=kept[-1].id if len(items) > limit else None)
-
-
 def _event_end(one: Settlement) -> tuple[Any, ...]:
     return (
         one.state,
         one.state,
         one.due,
+        one.due,
+        one.finished,
         one.occurrence,
         one.attempt,
         one.interruptions,

@@ -63,7 +63,7 @@ CREATE INDEX horae_event_paused ON horae_event (lane, due) WHERE state = 'pendin
 CREATE INDEX horae_event_wanted ON horae_event (origin)
     WHERE origin IS NOT NULL AND state IN ('pending', 'running', 'quarantined');
 
--- What a lost host had in hand.
+-- What a lost host had in hand, and what is under way at all.
 CREATE INDEX horae_event_running ON horae_event (host) WHERE state = 'running';
 
 -- One event for each key of an origin, among those that are not over.
@@ -83,7 +83,18 @@ CREATE TABLE horae_hold (
 
 CREATE INDEX horae_hold_event ON horae_hold (event);
 
+-- Listings ride these, in order of id within one value. What most events have (no origin, no key,
+-- no trouble) is in none of them, so that the common event pays for one entry only, when it is
+-- stored, and for none when it is claimed or settled.
+CREATE INDEX horae_event_lane ON horae_event (lane);
 CREATE INDEX horae_event_keyed ON horae_event (key) WHERE key IS NOT NULL;
+CREATE INDEX horae_event_resource ON horae_event (resource) WHERE resource IS NOT NULL;
+CREATE INDEX horae_event_origin ON horae_event (origin) WHERE origin IS NOT NULL;
+CREATE INDEX horae_event_user ON horae_event (user) WHERE user IS NOT NULL;
+CREATE INDEX horae_event_priority ON horae_event (priority) WHERE priority <> 1;
+CREATE INDEX horae_event_trouble ON horae_event (last_outcome) WHERE last_outcome <> 'succeeded';
+CREATE INDEX horae_event_state ON horae_event (state)
+    WHERE state < 'finished' OR state = 'quarantined'; -- cancelled, expired, failed, quarantined
 
 -- What is held back by a rule: all events, stored and to come, whose field has this value. A rule on
 -- a type is looked at by the claim; one on an origin or a resource is kept in its events' bits.
@@ -115,6 +126,9 @@ CREATE TABLE horae_run (
     resources    TEXT,                           -- what became of each, a JSON object
     progress     REAL,
     progress_text TEXT,
+    resource     TEXT,                           -- as the event has them, for the listings
+    origin       TEXT,
+    user         TEXT,
     host         TEXT NOT NULL,
     plugin       TEXT NOT NULL,
     version      TEXT,
@@ -122,6 +136,28 @@ CREATE TABLE horae_run (
 );
 
 CREATE UNIQUE INDEX horae_run_claim ON horae_run (event, claim);
+
+-- Listings ride these, in order of id within one value and outcome. A run enters them when its
+-- outcome is known: those under way are few, and found through horae_event_running.
+CREATE INDEX horae_run_lane ON horae_run (lane, outcome) WHERE outcome IS NOT NULL;
+CREATE INDEX horae_run_resource ON horae_run (resource, outcome)
+    WHERE resource IS NOT NULL AND outcome IS NOT NULL;
+CREATE INDEX horae_run_origin ON horae_run (origin, outcome)
+    WHERE origin IS NOT NULL AND outcome IS NOT NULL;
+CREATE INDEX horae_run_user ON horae_run (user, outcome)
+    WHERE user IS NOT NULL AND outcome IS NOT NULL;
+CREATE INDEX horae_run_cause ON horae_run (cause) WHERE cause IS NOT NULL;
+
+-- Between which instants the events (by created) or runs (by started) of a block of ids lie: what
+-- takes a listing of some days to its ids, at a thousandth of an index's price. Only whole blocks
+-- are here, and those with runs under way have no bounds yet.
+CREATE TABLE horae_span (
+    source TEXT NOT NULL,                        -- 'event' or 'run'
+    block  INTEGER NOT NULL,
+    oldest INTEGER,
+    newest INTEGER,
+    PRIMARY KEY (source, block)
+) WITHOUT ROWID;
 
 -- Provenance: who provides a type, or last did. Outlives the plugin.
 CREATE TABLE horae_event_type (
