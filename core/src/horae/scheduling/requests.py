@@ -111,10 +111,10 @@ class Planner:
             **stored,
         )
 
-    def is_multi(self, event_type: str) -> bool:
-        """Whether the loaded job of a type is one for many resources."""
+    def takes_many(self, event_type: str) -> bool:
+        """Whether one event of a type may name several resources, as far as it is loaded."""
         entry = self._registry.snapshot.types.get(event_type)
-        return entry is not None and entry.job.is_multi
+        return entry is not None and entry.job.is_multi and not entry.policy.exclusive
 
     @property
     def kinds(self) -> Mapping[str, type[Schedule]]:

@@ -134,7 +134,7 @@ class Unit(BotEvents):
         if new.origin == self._origin:
             self._named.update(names)
         one_way = (new.resource is None) != (new.resources is None)
-        if one_way and self._planner.is_multi(new.event_type):
+        if one_way and self._planner.takes_many(new.event_type):
             self._join(new, names)
         else:
             self._events.append(_Collected(new, names))
