@@ -24,6 +24,7 @@ from horae_hookspecs import (
     State,
 )
 from kit.events import LONG, outcomes, runs_of, stored
+from kit.hosts import until
 
 NOW = timedelta(0)
 TWICE = Retry(attempts=2, first=NOW, jitter=0)
@@ -33,8 +34,8 @@ Answer = Callable[[RunContext, str], object]
 
 @pytest.fixture
 def host(host_on: Callable[..., Host], store_url: str) -> Host:
-    """A host that is not started, on a store of each kind."""
-    return host_on(url=store_url)
+    """A host that is not started, on a store of each kind; it soon finds that it was given up."""
+    return host_on(url=store_url, beat=0.05)
 
 
 class Calls(list[str]):
@@ -449,6 +450,53 @@ def test_a_timeout_keeps_what_was_done(host: Host, clock: SettableClock, stuck: 
         {"a": "succeeded", "b": "timeout"},
     )
     assert (second.outcome, calls) == (Outcome.SUCCEEDED, ["a", "b", "b", "c"])
+
+
+def test_progress_is_visible_while_it_runs(host: Host, stuck: Stuck) -> None:
+    """What is done, and how much of all that is."""
+    job_of(host.start(), stuck)
+    event = host.schedule("start", resources=["a", "b", "c", "d"])
+    assert stuck.entered.wait(LONG)
+    until(lambda: runs_of(host, event)[0].resources)
+    (run,) = runs_of(host, event)
+    assert (run.outcome, run.progress, run.progress_text) == (None, 0.25, "1 of 4 resources")
+    assert run.resources == {"a": {"outcome": "succeeded", "result": "a"}}
+
+
+def test_a_lost_host_takes_nothing_along_that_was_shown(host: Host, stuck: Stuck) -> None:
+    """The next run takes only what is not known to be done."""
+    calls = job_of(host.start(), stuck)
+    event = host.schedule("start", resources=["a", "b", "c"])
+    assert stuck.entered.wait(LONG)
+    until(lambda: runs_of(host, event)[0].resources)
+    host.store.rescue(str(host.id), "gone", host.clock.micros())
+    until(lambda: stored(host, event).state is State.FINISHED)
+    first, second = runs_of(host, event)
+    assert (first.outcome, told(first)) == (Outcome.INTERRUPTED, {"a": "succeeded"})
+    assert (second.outcome, told(second)) == (Outcome.SUCCEEDED, dict.fromkeys("abc", "succeeded"))
+    assert calls == ["a", "b", "b", "c"]
+
+
+def test_what_is_shown_with_follow_ups_to_come_is_not_taken_for_done(
+    host: Host, stuck: Stuck
+) -> None:
+    """They are stored with the outcome of a run, so a lost host takes them along."""
+
+    def planning(context: RunContext, resource: str) -> object:
+        if resource == "a":
+            context.schedule("next", resource=resource)
+        return stuck(context, "b" if resource == "c" else resource)
+
+    host.register("next")(lambda context: None)
+    calls = job_of(host.start(), planning)
+    event = host.schedule("start", resources=["a", "d", "c"])
+    assert stuck.entered.wait(LONG)
+    until(lambda: runs_of(host, event)[0].resources)
+    assert told(runs_of(host, event)[0]) == {"d": "succeeded"}
+    host.store.rescue(str(host.id), "gone", host.clock.micros())
+    until(lambda: stored(host, event).state is State.FINISHED)
+    assert calls == ["a", "d", "c", "a", "c"]
+    assert [one.resource for one in host.events(event_type="next")] == ["a"]
 
 
 def test_an_interruption_keeps_what_was_done(host: Host, stuck: Stuck) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from horae.stores.base import CancelMissing, Claim, Provider, Store
+from horae.stores.base import CancelMissing, Claim, Progress, Provider, Store
 from horae_hookspecs import Outcome, State
 from stores.samples import HOST, NOW, SECOND, a_host, add, again, an_event, claim, settled
 
@@ -138,7 +138,7 @@ def test_it_can_follow_a_run(store: Store) -> None:
     before = an_event(origin="bot", resource="pier")
     behind = an_event(origin="bot", resource="pier")
     store.settle([settled(one, follow_ups=[before, missing("quay"), behind])])
-    states = [event.state for event in store.events({"origin": "bot"}, 10, 0)]
+    states = [event.state for event in store.events({"origin": "bot"}, 10)]
     assert states == [State.CANCELLED, State.PENDING]
 
 
@@ -170,9 +170,25 @@ def test_outcomes_are_kept_between_attempts(store: Store) -> None:
     assert (one.resources, one.resource_outcomes) == ('["a", "b"]', None)
     done, told = '{"a":{"outcome":"succeeded"}}', '{"b":{"outcome":"failed"}}'
     store.settle([again(one, NOW, resources=told, resource_outcomes=done)])
-    (run,) = store.runs({"event_id": event_id}, 1, 0)
+    (run,) = store.runs({"event_id": event_id}, 1)
     assert run.resources == json.loads(told)
     assert claimed_again(store).resource_outcomes == done
+
+
+def test_a_rescue_keeps_what_was_shown(store: Store) -> None:
+    """The next claim knows of it; how far the run is says nothing of resources by itself."""
+    store.join(a_host())
+    event_id = add(store, resources='["a", "b"]')
+    claim(store)
+    done = '{"a":{"outcome":"succeeded"}}'
+    store.progress([Progress(event_id, 1, 0.5, "half", done), Progress(event_id, 1, 0.6, "")])
+    (run,) = store.runs({"event_id": event_id}, 1)
+    assert (run.progress, run.resources) == (0.6, json.loads(done))
+    store.rescue(HOST, "gone", NOW)
+    store.join(a_host())
+    known = claimed_again(store).resource_outcomes
+    assert known is not None
+    assert json.loads(known) == json.loads(done)
 
 
 def test_a_rescue_forgets_no_outcome(store: Store) -> None:

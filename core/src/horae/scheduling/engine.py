@@ -274,7 +274,7 @@ class Engine:
         done = [self._done.popleft() for _ in range(len(self._done))]
         freed = Counter(work.room for work, _ in done)
         self._outstanding.subtract(freed)  # before the claim, which fills what has become free
-        told = self._progress.take(work.key for work, _ in done)
+        told = self._told(done)
         try:
             # Not in the transaction: a schedule may take its time to say what was missed.
             settlements = self._settlements(done)
@@ -298,6 +298,15 @@ class Engine:
         self._announce(done, settlements, fenced)
         due = self._next_due <= now
         self._idle = not (works or due or self._under_way())
+
+    def _told(self, done: Sequence[tuple[RunnerWork, Result]]) -> Sequence[Progress]:
+        """How far runs are, and what of their resources is done, as far as it is to be stored."""
+        told = self._progress.take(work.key for work, _ in done)
+        works = [self._running.get(one[:2]) for one in told]
+        return [
+            one if work is None else one._replace(resources=work.resources_so_far())
+            for one, work in zip(told, works, strict=True)
+        ]
 
     def _under_way(self) -> bool:
         """Whether anything that was claimed is not settled yet."""

@@ -59,6 +59,9 @@ class Part(Tracking, Protocol):
     def follow_ups(self) -> Sequence[Step]:
         """What the job planned in the name of the resource."""
 
+    def tell(self, fraction: float, text: str) -> None:
+        """Tell the engine how far the run is; it has a look at the ledger then."""
+
 
 @attrs.frozen
 class Account:
@@ -170,6 +173,11 @@ class Ledger:
         self._entries[name] = entry
         self._under_way = None
 
+    def tell(self, context: Part) -> None:
+        """Tell how far the run is."""
+        done, of_all = len(self._entries), len(self._names)
+        context.tell(done / of_all, f"{done} of {of_all} resources")
+
     def _error(self, error: BaseException) -> str:
         text = describe(error)
         return text if self._fits("error", text) else summarise(error)[:MAX_LINE]
@@ -254,6 +262,7 @@ class _Turn:
             self._note(error)
         except BaseException as broken:  # what the job gave or raised breaks when it is looked at
             self._ledger.raised(self._name, broken)
+        self._ledger.tell(self.context)
         return not isinstance(error, (CancelEvent, ChildGone))
 
     def _note(self, error: BaseException | None) -> None:

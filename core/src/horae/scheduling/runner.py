@@ -419,7 +419,11 @@ class _Context:
             raise ValueError(f"progress({fraction!r}): give a fraction from 0.0 to 1.0.")
         text = storable(text)
         self.log.info("run.progress", fraction=fraction, text=text)
-        self._work.desk.progress(self._work, float(fraction), text)
+        self.tell(float(fraction), text)
+
+    def tell(self, fraction: float, text: str) -> None:
+        """Told to the engine alone."""
+        self._work.desk.progress(self._work, fraction, text)
 
     def schedule(
         self,

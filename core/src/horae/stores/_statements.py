@@ -277,7 +277,7 @@ WHERE event = ? AND claim = ?
 
 # Rides horae_run_claim. Once an outcome is there, nothing is told any more.
 PROGRESS: Final = """
-UPDATE horae_run SET progress = ?, progress_text = ?
+UPDATE horae_run SET progress = ?, progress_text = ?, resources = ifnull(?, resources)
 WHERE event = ? AND claim = ? AND outcome IS NULL
 """
 

@@ -278,12 +278,17 @@ class Planned(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far the run of a claim is, from 0.0 to 1.0, and in words."""
+    """How far the run of a claim is, from 0.0 to 1.0, and in words.
+
+    ``resources`` is what has become of the first of a multi-resource run's, JSON as in a
+    Settlement; None leaves what was told before.
+    """
 
     event_id: int
     claim: int
     fraction: float
     text: str
+    resources: str | None = None
 
 
 @attrs.frozen

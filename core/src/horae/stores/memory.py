@@ -164,7 +164,10 @@ class MemoryStore(MemoryListing):
                 run = self._data.runs.get(one[:2])
                 if run is not None and run.outcome is None:
                     self._data.runs[one[:2]] = attrs.evolve(
-                        run, progress=one.fraction, progress_text=one.text or None
+                        run,
+                        progress=one.fraction,
+                        progress_text=one.text or None,
+                        resources=json.loads(one.resources) if one.resources else run.resources,
                     )
 
     def cancellations(self, host_id: str) -> set[int]:

@@ -130,9 +130,8 @@ class SqliteStore(SqliteControl):
     def progress(self, told: Sequence[Progress]) -> None:
         """One update by key for each run."""
         with self.transaction(), self._write() as writer:
-            writer.executemany(
-                sql.PROGRESS, [(one.fraction, one.text or None, *one[:2]) for one in told]
-            )
+            rows = [(one.fraction, one.text or None, one.resources, *one[:2]) for one in told]
+            writer.executemany(sql.PROGRESS, rows)
 
     def cancellations(self, host_id: str) -> set[int]:
         """Rides horae_event_running."""
