@@ -24,6 +24,7 @@ class Spread(Schedule):
     """Every minute, and each event twenty seconds later than that."""
 
     kind = "spread"
+    spread = timedelta(seconds=21)
 
     def next_after(self, instant: datetime) -> datetime | None:
         """On the minute."""
