@@ -7,6 +7,7 @@ HostError
 ├── UnknownSchedule       a schedule in no form that a loaded schedule kind reads
 ├── KeyTaken              the key belongs to another event
 ├── EventNotFound         no event has this id
+├── ImportRefused         what was to be imported is wrong, or the store is not empty
 ├── WaitTimeout           what was waited for did not happen in time
 ├── HostNotRunning        only a started host can do this
 ├── HostNameTaken         a living host already has this name
@@ -131,6 +132,14 @@ class EventNotFound(HostError):
     def __init__(self, event_id: int) -> None:
         super().__init__(f"There is no event {event_id}. horae event list shows those there are.")
         self.event_id = event_id
+
+
+class ImportRefused(HostError):
+    """An export cannot be imported, and nothing of it was; ``line`` is the one that is wrong."""
+
+    def __init__(self, message: str, *, line: int | None) -> None:
+        super().__init__(message)
+        self.line = line
 
 
 class WaitTimeout(HostError, TimeoutError):

@@ -21,7 +21,7 @@ OWN = {
     "plugin": ("plugin", "List, load, unload and upgrade plugins on the running hosts."),
     "event": ("event", "Schedule, list and change events."),
     "type": ("types", "Event types, and those that wait for their plugin."),
-    "store": ("store", "Migrate and check the store."),
+    "store": ("store", "Migrate, check, export and import the store."),
 }
 """The module of each command, which has a command of the module's name, and its short help."""
 

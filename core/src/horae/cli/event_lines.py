@@ -1,16 +1,13 @@
 """Many events from lines of JSON, stored a thousand at a time."""
 
 import json
-import os
-import stat
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any, BinaryIO, Final
 
 import click
 
+from horae.cli.progress import progress, size_of
 from horae.errors import StoreError
 from horae.host import Host
 from horae_hookspecs import HoraeError
@@ -39,7 +36,7 @@ def store_lines(host: Host, file: BinaryIO) -> list[int]:
     stored then, while the batches before are.
     """
     ids: list[int] = []
-    with _progress(file) as advance:
+    with progress("Scheduling", size_of(file)) as advance:
         lines = _Lines(file)
         while batch := lines.take(BATCH, host, advance):
             ids += batch
@@ -94,22 +91,3 @@ def _check(name: str, value: object) -> None:
     optional = name not in ("event_type", "priority", "allow_unknown")
     if type(value) is not kind and not (optional and value is None):
         raise ValueError(f"{name} must be {kind.__name__}, not {value!r}")
-
-
-@contextmanager
-def _progress(file: BinaryIO) -> Iterator[Callable[[int], None]]:
-    """Shows how many bytes were read, on a terminal; gives what to tell them to."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console  # slow to import
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("Scheduling", total=_size(file))
-        yield lambda size: progress.advance(task, size)
-
-
-def _size(file: BinaryIO) -> int | None:
-    status = os.fstat(file.fileno())
-    return status.st_size if stat.S_ISREG(status.st_mode) else None

@@ -94,7 +94,7 @@ class MemoryData:
         return next(iter(live + last), None)
 
     def _insert(self, new: NewEvent) -> Added:
-        event_id = len(self._data.events) + 1
+        event_id = self._data.last_event = self._data.last_event + 1
         event = Event(event_id, self._lane(new), new, new.due_for(event_id), new.due)
         event.paused = self._rules(new)
         self._data.events[event_id] = event

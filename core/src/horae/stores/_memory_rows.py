@@ -44,6 +44,8 @@ class Data:
     plugins: dict[tuple[str, str], PluginRow] = attrs.field(factory=dict)
     holds: dict[tuple[str, int, int], str | None] = attrs.field(factory=dict)
     pauses: dict[tuple[PauseField, str], int] = attrs.field(factory=dict)
+    last_event: int = 0
+    last_run: int = 0
 
 
 def claim_of(event: Event) -> Claim:

@@ -419,3 +419,21 @@ SELECT host, plugin, desired, action, drain, requested, done, state, reason, dis
        generation, event_types, report, ok
 FROM horae_plugin WHERE :host IS NULL OR host = :host ORDER BY plugin, host
 """
+
+# -- transfer
+
+FILLED: Final = """
+SELECT EXISTS (SELECT 1 FROM horae_event) OR EXISTS (SELECT 1 FROM horae_run)
+"""
+
+LAST_IDS: Final = """
+SELECT substr(name, 7), seq FROM sqlite_sequence WHERE name IN ('horae_event', 'horae_run')
+"""
+
+RAISE_LAST_ID: Final = """
+UPDATE sqlite_sequence SET seq = max(seq, :last) WHERE name = 'horae_' || :tag
+"""
+
+FIRST_LAST_ID: Final = "INSERT INTO sqlite_sequence (name, seq) VALUES ('horae_' || :tag, :last)"
+
+CLAIM_OF: Final = "SELECT claim FROM horae_event WHERE id = ?"

@@ -7,7 +7,7 @@ into. Verbs may be called from any thread; each is one transaction, or part of t
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import groupby
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
@@ -636,3 +636,21 @@ class Store(Protocol):
 
     def check(self) -> list[str]:
         """Look for damage; one line for each finding, none when all is well."""
+
+    # -- transfer
+
+    def export_lines(self, now: int) -> Iterator[str]:
+        """All types, rules, events and runs as lines of JSON, which any store imports.
+
+        They show the store as it was when the first was read, whatever happens meanwhile. What
+        belongs to living hosts is not among them: who runs what, gates, and desired plugins.
+        """
+
+    def import_lines(self, lines: Iterable[str | bytes]) -> dict[str, int]:
+        """Store what was exported, under the same ids and claims; how many of each kind.
+
+        All or nothing. No id of the store that was exported is given again. An event that was
+        running is freed as ``rescue`` does it, but for counting that as an interruption. What is
+        known here of a type, and rules that hold here, stay. Raises ImportRefused when there are
+        events or runs already, and for a line that is wrong.
+        """

@@ -8,8 +8,8 @@ from typing import Literal
 import attrs
 
 from horae.clock import from_micros
-from horae.stores._memory_listing import MemoryListing
 from horae.stores._memory_rows import Event, claim_of
+from horae.stores._memory_transfer import MemoryTransfer
 from horae.stores.base import (
     MAX_INTERRUPTIONS,
     Backlog,
@@ -28,7 +28,7 @@ from horae.stores.base import (
 from horae_hookspecs import Cause, Outcome, Run, State
 
 
-class MemoryStore(MemoryListing):
+class MemoryStore(MemoryTransfer):
     """See ``Store`` for what each verb does; the SQL stores are held to the same suite."""
 
     url = "memory://"
@@ -86,8 +86,9 @@ class MemoryStore(MemoryListing):
         provider = lanes[event.lane.id]
         assert event.due is not None
         assert event.occurrence is not None
+        self._data.last_run += 1
         self._data.runs[event.id, event.claim] = Run(
-            id=len(self._data.runs) + 1,
+            id=self._data.last_run,
             event_id=event.id,
             claim=event.claim,
             event_type=event.lane.event_type,

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from horae.stores import _rows
 from horae.stores import _statements as sql
 from horae.stores._filters import RUNS
-from horae.stores._sqlite_control import SqliteControl
+from horae.stores._sqlite_transfer import SqliteTransfer
 from horae.stores.base import (
     PRIORITIES,
     Backlog,
@@ -29,7 +29,7 @@ from horae.stores.base import (
 from horae_hookspecs import Cause, ScheduledEvent
 
 
-class SqliteStore(SqliteControl):
+class SqliteStore(SqliteTransfer):
     """See ``Store`` for what each verb does."""
 
     one_kernel = True
