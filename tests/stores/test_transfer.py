@@ -188,13 +188,10 @@ def test_nobody_waits_at_a_gate_of_the_old_store(source: Store, target: Store) -
     source.claim(HOST, lanes, NOW, 9)
     assert [event.blocked is None for event in source.events({}, 9)] == [True, False]
     target.import_lines(lines_of(source))
+    assert [event.blocked for event in target.events({}, 9)] == [None, None]
+    target.cancel(1, "enough", NOW)
     target.join(a_host())
-    lanes = {lane.id: Provider("tides", "1.0", 1, exclusive=True) for lane in target.lanes()}
-    claimed = target.claim(HOST, lanes, NOW, 9)
-    assert claimed is not None
-    assert [one.event_id for one in claimed.claims] == [1]
-    target.settle([settled(claimed.claims[0])])
-    assert len(claim(target)) == 1
+    assert [one.event_id for one in claim(target)] == [2]
 
 
 def test_ids_are_never_given_again(source: Store, target: Store) -> None:
@@ -222,6 +219,18 @@ def test_rules_of_both_stores_hold(source: Store, target: Store) -> None:
     assert [event.paused for event in target.events({}, 9)] == [True, True, True]
     target.remove_pause("origin", "bot")
     assert [event.paused for event in target.events({}, 9)] == [False, True, True]
+
+
+def test_a_rule_that_is_nowhere_holds_nothing(source: Store, target: Store) -> None:
+    """What an event says of rules is not believed; that it is paused itself, is."""
+    add(source)
+    source.pause(add(source), True)
+    lines = lines_of(source)
+    record(1, paused=6)(lines)
+    record(2, paused=7)(lines)
+    target.import_lines(lines)
+    target.pause(2, False)
+    assert [event.paused for event in target.events({}, 9)] == [False, False]
 
 
 def test_what_is_known_here_of_a_type_stays(source: Store, target: Store) -> None:
