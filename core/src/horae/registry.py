@@ -48,24 +48,32 @@ class Generation:
         self.version = version
         self.source = source
         self._inflight = 0
-        self._idle = threading.Condition()
+        # Counted without the condition, whose methods are written in Python, and told only to
+        # who waits: this is done twice for each run.
+        self._counting = threading.Lock()
+        self._idle = threading.Condition(self._counting)
+        self._waiting = 0
 
     def enter(self) -> None:
         """Count a call in. Check *afterwards* that the code is still published, then call."""
-        with self._idle:
+        with self._counting:
             self._inflight += 1
 
     def leave(self) -> None:
         """Count a call out."""
-        with self._idle:
+        with self._counting:
             self._inflight -= 1
-            if not self._inflight:
+            if self._waiting and not self._inflight:
                 self._idle.notify_all()
 
     def wait_idle(self, timeout: float) -> bool:
         """Wait until no call is under way; False when ``timeout`` seconds were not enough."""
         with self._idle:
-            return self._idle.wait_for(lambda: not self._inflight, timeout)
+            self._waiting += 1
+            try:
+                return self._idle.wait_for(lambda: not self._inflight, timeout)
+            finally:
+                self._waiting -= 1
 
 
 @attrs.frozen
@@ -104,6 +112,13 @@ class Entry:
     generation: Generation
     absence: Absence | None = None
     target: str | None = None
+    never_late: bool = attrs.field(init=False)
+    """Whether its occurrences are run however late they are, unless an event says otherwise."""
+
+    @never_late.default
+    def _runs_whatever_is_late(self) -> bool:
+        missed = self.policy.missed
+        return self.absence is None and missed.policy == "run_once" and missed.grace is None
 
     @property
     def names(self) -> tuple[str, ...]:

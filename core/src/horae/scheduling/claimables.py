@@ -23,12 +23,16 @@ class Claimable:
     providers: Mapping[int, Provider] = attrs.field(init=False)
     room: Room = attrs.field(init=False)
     spare_room: Room = attrs.field(init=False)
+    lone: bool = attrs.field(init=False)
+    """Whether all the lanes are those of a single type, which needs no room beside itself."""
 
     def __attrs_post_init__(self) -> None:
         providers = {lane_id: _provider(entry) for lane_id, (_, entry) in self.entries.items()}
         object.__setattr__(self, "providers", providers)
         object.__setattr__(self, "room", Room(self.executor))
         object.__setattr__(self, "spare_room", Room(self.executor, spare=True))
+        types = {entry.event_type for _, entry in self.entries.values()}
+        object.__setattr__(self, "lone", len(types) == 1)
 
     def left(self, outstanding: Mapping[Room, int]) -> int:
         """How many more runs can begin at once."""
@@ -36,6 +40,8 @@ class Claimable:
 
     def spare_left(self, outstanding: Mapping[Room, int]) -> int:
         """The same in the room that is kept for types that have nothing under way."""
+        if self.lone:
+            return 0
         return self._asked(self.executor.spare) - outstanding[self.spare_room]
 
     def idle(self, works: Iterable[RunnerWork]) -> Mapping[int, Provider]:

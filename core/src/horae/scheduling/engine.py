@@ -208,7 +208,8 @@ class Engine:
             self._wake.set()
             return False
         # While more is queued, results gather for one larger settle.
-        if self._draining or len(self._queued) <= self._lookahead // 4:
+        gathered = self._draining or len(self._queued) <= self._lookahead // 4
+        if gathered and not self._wake.is_set():  # to set it takes its lock, set or not
             self._wake.set()
         return True
 
@@ -328,6 +329,9 @@ class Engine:
     def _lose_patience(self) -> None:
         """Give back what has been queued for long: the work was quick, and is not any more."""
         since = time.monotonic() - PATIENCE
+        oldest = next(iter(self._queued.values()), None)  # they were queued in this order
+        if oldest is None or oldest.queued >= since:
+            return
         if self._return_queued(lambda work: work.queued < since):
             self._lookahead = 0
 

@@ -8,7 +8,7 @@ import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -81,19 +81,22 @@ def settlement(
     again = _again(waiting, claim, result, policy.retry, began)
     if again is not None:
         return again
-    concluded = waiting._replace(
-        settled=claim.occurrence, attempt=0, covered=None, resource_outcomes=None
-    )
+    concluded: dict[str, Any] = {
+        "settled": claim.occurrence,
+        "attempt": 0,
+        "covered": None,
+        "resource_outcomes": None,
+    }
     if result.outcome is Outcome.CANCELLED:
-        return concluded._replace(state=State.CANCELLED, due=None)
+        return waiting._replace(**concluded, state=State.CANCELLED, due=None)
     if not claim.recurs:
-        return _over(concluded, result)
+        return waiting._replace(**concluded, **_over(result))
     until: int | None = began
     if result.left_out is not None:
         until = result.left_out
     elif missed_of(claim, policy).policy == "run_all":
         until = None
-    return _move_on(concluded, claim, result, until, kinds)
+    return _move_on(waiting._replace(**concluded), claim, result, until, kinds)
 
 
 def _waiting(claim: Claim, result: Result) -> Settlement:
@@ -145,13 +148,13 @@ def _again(
     return None
 
 
-def _over(concluded: Settlement, result: Result, covers: int = 1) -> Settlement:
-    """Nothing follows: the event ends with this run."""
+def _over(result: Result, covers: int = 1) -> dict[str, Any]:
+    """Nothing follows: how the event ends with this run."""
     if result.left_out is not None:
         state = State.EXPIRED
     else:
         state = State.FAILED if result.error else State.FINISHED
-    return concluded._replace(state=state, due=None, covers=covers)
+    return {"state": state, "due": None, "covers": covers}
 
 
 def missed_of(claim: Claim, policy: Policy) -> Missed:
@@ -264,7 +267,7 @@ def _move_on(
         return concluded._replace(due=claim.occurrence, state=State.QUARANTINED, reason=reason)
     covers -= was_settled  # the run that settled it has stood for it
     if nominal is None:
-        return _over(concluded, result, covers)
+        return concluded._replace(**_over(result, covers))
     return concluded._replace(due=nominal + offset, occurrence=nominal, covers=covers)
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Unpack
+from typing import Any, Final, NamedTuple, Protocol, Unpack
 
 import attrs
 import structlog
@@ -41,6 +41,7 @@ from horae_hookspecs import (
     RetryLater,
     RunContext,
     ScheduleLike,
+    Work,
 )
 from horae_hookspecs._current import CURRENT
 
@@ -79,6 +80,7 @@ class RunnerWork:
         "deadline",
         "desk",
         "entry",
+        "key",
         "lane",
         "ledger",
         "queued",
@@ -94,6 +96,7 @@ class RunnerWork:
         self.queued = time.monotonic()
         self.row = row
         self.claim = row.claim
+        self.key = row.event_id, row.claim  # what names this run everywhere
         self.lane = lane
         self.entry = entry
         self.ledger: Ledger | None = None
@@ -131,11 +134,6 @@ class RunnerWork:
     def spare(self) -> bool:
         """Whether it takes a spare place."""
         return self.room.spare
-
-    @property
-    def key(self) -> tuple[int, int]:
-        """(event, claim): what names this run everywhere."""
-        return self.row.event_id, self.row.claim
 
     def run(self) -> bool:
         """Carry the run out in the calling thread; see ``Work.run`` for the answer."""
@@ -185,7 +183,7 @@ class Attempt:
         self.kept = True
         self.refusal: Result | None = None
         self.value: Any = None
-        self.wrappers = _Wrappers(work, ())
+        self.wrappers = _UNWRAPPED
 
     def __enter__(self) -> "Attempt":
         return self
@@ -215,8 +213,10 @@ class Attempt:
             self.refusal = self._forbidden()
         if self.refusal is None:
             self.context = _Context(work)
-            self.wrappers = _Wrappers(work, snapshot.observers.get("horae_run", ()))
-            work.desk.registry.observe("horae_run_started", run=work)
+            if "horae_run" in snapshot.observers:
+                self.wrappers = _Wrappers(work, snapshot.observers["horae_run"])
+            if "horae_run_started" in snapshot.observers:
+                work.desk.registry.observe("horae_run_started", run=work)
         return self.refusal is None
 
     def perform(self) -> Any:
@@ -225,14 +225,14 @@ class Attempt:
         return self.job.run(self.context)
 
     def _needless(self) -> Result | None:
-        row, policy = self.work.row, self.work.entry.policy
+        row, entry = self.work.row, self.work.entry
         if row.settled == row.occurrence:
             reason = "this occurrence was settled before; only the next one was missing"
             return self.work.result(Outcome.SKIPPED, reason=reason)
-        if row.interruptions and policy.interrupted == "fail":
+        if row.interruptions and entry.policy.interrupted == "fail":
             reason = "not repeated after an interruption: its type says interrupted='fail'"
             return self.work.result(Outcome.SKIPPED, reason=reason, error=reason)
-        return self._missed()
+        return None if entry.never_late and row.missed is None else self._missed()
 
     def _missed(self) -> Result | None:
         work = self.work
@@ -477,7 +477,7 @@ class _Wrappers:
     that no plugin can fail another's runs.
     """
 
-    def __init__(self, work: RunnerWork, wrappers: tuple[Observer, ...]) -> None:
+    def __init__(self, work: Work | None, wrappers: tuple[Observer, ...]) -> None:
         self._open: list[tuple[str, Any]] = []
         for wrapper in wrappers:
             try:
@@ -502,3 +502,6 @@ class _Wrappers:
                 if error is not raised:
                     hook_failed(plugin, "horae_run", error)
         return value, raised
+
+
+_UNWRAPPED: Final = _Wrappers(None, ())

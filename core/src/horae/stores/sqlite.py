@@ -104,22 +104,21 @@ class SqliteStore(SqliteTransfer):
         with self.transaction(), self._write() as writer:
             ids = json.dumps([one.event_id for one in settlements])
             held = {row[:2]: row[2:] for row in writer.execute(sql.HELD, (ids,))}
-            valid = [
-                one._replace(will_retry=False) if any(held[one[:2]][2:4]) else one
-                for one in settlements
-                if one[:2] in held
-            ]
+            valid = [one for one in settlements if one[:2] in held]
             writer.executemany(sql.SETTLE_EVENT, map(_event_end, valid))
-            writer.executemany(sql.SETTLE_RUN, map(_run_end, valid))
+            writer.executemany(sql.SETTLE_RUN, [_run_end(one, held[one[:2]]) for one in valid])
+            leaving = []
             for one in valid:
-                lane, priority, next_due, *_ = held[one[:2]]
+                lane, priority, next_due, _, is_inside = held[one[:2]]
                 if next_due is not None:
                     self._follow(writer, one.event_id)
                 elif one.due is not None:
                     self._heads.lower(lane, priority, one.due)
                 if one.follow_ups:
                     carry_out(self, one.follow_ups, one.finished)
-            self._gates.leave(writer, [one for one in valid if held[one[:2]][-1]])
+                if is_inside:
+                    leaving.append(one)
+            self._gates.leave(writer, leaving)
         return {one[:2] for one in settlements} - held.keys()
 
     def release(self, event_id: int, claim: int) -> None:
@@ -288,12 +287,13 @@ def _event_end(one: Settlement) -> tuple[Any, ...]:
     )
 
 
-def _run_end(one: Settlement) -> tuple[Any, ...]:
+def _run_end(one: Settlement, held: tuple[Any, ...]) -> tuple[Any, ...]:
+    _, _, next_due, cancel_requested, _ = held
     return (
         one.started,
         one.finished,
         one.outcome,
-        one.will_retry,
+        one.will_retry and next_due is None and not cancel_requested,
         one.result,
         one.result_error,
         one.error,
