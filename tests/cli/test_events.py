@@ -4,10 +4,12 @@ import json
 import os
 import pty
 import subprocess
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from horae import Host, SettableClock
 from horae_hookspecs import MultiResourceScheduledEventJob, Retry, RunContext
 from kit.commands import Command
 
@@ -315,3 +317,91 @@ def test_overdue_and_waiting_are_counted(horae: Command, event_id: int) -> None:
     horae("event", "cancel", event_id)
     assert horae.json("type", "waiting") == []
     assert horae("type", "waiting").stderr == "No event waits for its type.\n"
+
+
+@pytest.fixture
+def three_days(horae: Command) -> Command:
+    """A run of ``tide.mark`` on each of three days, the second of which failed half way."""
+    clock = SettableClock(datetime(2026, 3, 1, 12, tzinfo=UTC))
+    with closing(Host(horae.url, clock=clock)) as host:
+
+        @host.register("tide.mark")
+        def mark(context: RunContext, fails: bool = False) -> None:
+            context.progress(0.5, "half of it")
+            if fails:
+                raise OSError("no water")
+            context.progress(1.0)
+
+        host.register("moon.rise")(lambda context: None)
+        for day in range(3):
+            host.schedule("tide.mark", {"fails": day == 1}, user="ann" if day else None)
+            host.run_until_idle(20)
+            clock.advance(timedelta(days=1))
+        host.schedule("moon.rise", None, "in 1h")
+    return horae
+
+
+def test_history_is_of_a_time(three_days: Command) -> None:
+    """``--since`` is in it and ``--until`` is not, in whatever zone they are."""
+
+    def listed(*options: str) -> list[int]:
+        return [run["event_id"] for run in three_days.json("event", "history", *options)]
+
+    assert listed("--since", "2026-03-02T12:00Z") == [2, 3]
+    assert listed("--until", "2026-03-02T13:00+01:00") == [1]
+    assert listed("--since", "2026-03-01T13:00Z", "--until", "2026-03-03T12:00Z") == [2]
+    assert listed("--since", "2026-03-02T12:00Z", "--user", "ann", "--outcome", "failed") == [2]
+
+
+def test_newest_first_pages_downwards(three_days: Command) -> None:
+    """And the hint goes on from there."""
+    newest = ["event", "history", "--newest-first", "--limit", "2"]
+    assert [run["event_id"] for run in three_days.json(*newest)] == [3, 2]
+    assert "These are 2 of 3; the same command with --after 2" in three_days(*newest).stderr
+    assert [run["event_id"] for run in three_days.json(*newest, "--after", "2")] == [1]
+    listed = three_days.json("event", "list", "--newest-first", "--until", "2026-03-03T12:00Z")
+    assert [event["id"] for event in listed] == [2, 1]
+    due = three_days.json("event", "list", "--due-since", "2026-03-04T13:00Z")
+    assert [event["id"] for event in due] == [4]
+
+
+@pytest.mark.parametrize(
+    ("instant", "expected"),
+    [("yesterday", "is no instant"), ("2026-03-01T12:00", "names no zone")],
+)
+def test_a_time_that_is_not_clear_is_refused(horae: Command, instant: str, expected: str) -> None:
+    """Before the store is looked at; with what to write instead."""
+    for option in ("--since", "--until"):
+        assert expected in horae("event", "history", option, instant, code=2).stderr
+
+
+def test_overview_counts_states_and_outcomes(three_days: Command) -> None:
+    """A line for each type; columns that are empty everywhere are left out."""
+    assert three_days.json("event", "overview") == {
+        "moon.rise": {"states": {"pending": 1}, "outcomes": {}},
+        "tide.mark": {
+            "states": {"failed": 1, "finished": 2},
+            "outcomes": {"failed": 1, "succeeded": 2},
+        },
+    }
+    assert three_days("event", "overview").stdout.splitlines() == [
+        "event_type\tpending\tfinished\tfailed\truns_succeeded\truns_failed",
+        "moon.rise\t1\t0\t0\t0\t0",
+        "tide.mark\t0\t2\t1\t2\t1",
+    ]
+
+
+def test_overview_of_nothing(horae: Command) -> None:
+    """Is an empty object, and a sentence for people."""
+    assert horae.json("event", "overview") == {}
+    assert "There is no event." in horae("event", "overview").stderr
+
+
+def test_show_tells_how_far_a_run_came(three_days: Command) -> None:
+    """The last that the job told, with its text."""
+    (run,) = three_days.json("event", "show", 2)["runs"]
+    assert (run["progress"], run["progress_text"]) == (0.5, "half of it")
+    assert "\t0.5\thalf of it\t" in three_days("event", "show", 2).stdout
+    (run,) = three_days.json("event", "show", 1)["runs"]
+    assert (run["progress"], run["progress_text"]) == (1.0, None)
+    assert [run["progress"] for run in three_days.json("event", "history")] == [1.0, 0.5, 1.0]

@@ -270,6 +270,7 @@ class Histories(RuleBasedStateMachine):
         events = self.both(lambda store: store.events({}, 1000, 0))
         self.both(lambda store: store.runs({}, 1000, 0))
         self.both(lambda store: store.overview())
+        self.both(lambda store: store.outcomes())
         self.both(lambda store: sorted(b.lane.event_type for b in store.backlog(self.now)))
         self.both(lambda store: store.cancellations(HOST))
         self.both(lambda store: store.causes({}))

@@ -52,9 +52,9 @@ class Source:
         """The names of all filters."""
         return (*self.columns, *self.bounds)
 
-    def index_for(self, filters: Mapping[str, Any]) -> Index | None:
-        """The index to ride, or None where nothing is left but to walk the ids."""
-        return next((one for one in self.indexes if one.serves(filters)), None)
+    def indexes_for(self, filters: Mapping[str, Any]) -> Sequence[Index]:
+        """The indexes that have all rows that match."""
+        return [one for one in self.indexes if one.serves(filters)]
 
 
 PAUSED: Final = (

@@ -30,6 +30,9 @@ REFRESHED: Final = 8
 WALKED: Final = 4 * BLOCK
 """How many ids a listing walks before it looks at all events of a state."""
 
+FEW: Final = 1000
+"""Up to how many entries of an index are looked at without a look for a better one."""
+
 LIVING: Final = (State.PENDING, State.RUNNING, State.QUARANTINED)
 """The states of events that are not over."""
 
@@ -228,11 +231,9 @@ def _plans(
     many.
     """
     segments, newest_first = where
-    index = source.index_for(filters)
-    states = _states(filters) if source is EVENTS and index is None else None
-    if index is None and source is RUNS and None not in _outcomes(filters):
-        index = Index("horae_run_lane", ("event_type", "outcome"))
-    if states is not None:
+    states = _states(filters) if source is EVENTS else None
+    index = _index(reader, source, filters, lanes, by_state=states is not None)
+    if states is not None and index is None:
         last = reader.execute("SELECT ifnull(max(id), 0) FROM horae_event").fetchone()[0]
         near = _near(segments, last, newest_first)
         yield _parts(source, Index("", ()), filters, lanes, near), filters
@@ -243,6 +244,29 @@ def _plans(
         yield [Part(text, around) for text in found], left
     else:
         yield _parts(source, index or Index("", ()), filters, lanes, segments), filters
+
+
+def _index(
+    reader: sqlite3.Connection,
+    source: Source,
+    filters: Mapping[str, Any],
+    lanes: Mapping[str, Sequence[int]],
+    *,
+    by_state: bool,
+) -> Index | None:
+    """The index to ride; None where nothing is left but to walk the ids, and for a frequent value
+    of what can be found ``by_state`` as well.
+    """
+    serving = source.indexes_for(filters)
+    if not serving and source is RUNS and _outcomes(filters) != [None] and "outcome" in filters:
+        return Index("horae_run_lane", ("event_type", "outcome"))
+    if len(serving) + by_state > 1:
+        for index in serving:
+            values = json.dumps(list(_values(index, filters, lanes)))
+            count = reader.execute(_count(source, index), (values, FEW + 1)).fetchone()[0]
+            if count <= FEW:
+                return index
+    return serving[0] if serving and not by_state else None
 
 
 def _parts(
@@ -311,18 +335,30 @@ def _values(
     return itertools.product(*choices)
 
 
+def _equal(source: Source, index: Index) -> str:
+    """The condition that an entry of the index has the values of a part."""
+    return "".join(
+        f"{source.columns[name]} = json_extract(part.value, '$[{number}]') AND "
+        for number, name in enumerate(index.filters)
+    )
+
+
+def _count(source: Source, index: Index) -> str:
+    """How many entries of the index have certain values, up to a limit."""
+    return (
+        f"SELECT count(*) FROM (SELECT 1 FROM json_each(?) AS part CROSS JOIN {source.table} "
+        f"INDEXED BY {index.name} WHERE {_equal(source, index)}{index.within} LIMIT ?)"
+    )
+
+
 def _ranges(source: Source, index: Index) -> str:
     """The first ids of each range; its parameters are the ranges, and how many of each."""
-    columns = [source.columns[name] for name in index.filters]
-    equal = "".join(
-        f"{column} = json_extract(part.value, '$[{number}]') AND "
-        for number, column in enumerate(columns)
-    )
-    first, end = (f"json_extract(part.value, '$[{len(columns) + n}]')" for n in (0, 1))
+    first, end = (f"json_extract(part.value, '$[{len(index.filters) + n}]')" for n in (0, 1))
     by = f"INDEXED BY {index.name}" if index.name else "NOT INDEXED"
     return (
         f"SELECT listed.id FROM json_each(?) AS part CROSS JOIN {source.table} AS listed "
-        f"ON listed.id IN (SELECT id FROM {source.table} {by} WHERE {equal}{index.within} "
+        f"ON listed.id IN (SELECT id FROM {source.table} {by} WHERE {_equal(source, index)}"
+        f"{index.within} "
         f"AND id >= {first} AND id < {end} AND {{condition}} "
         f"ORDER BY {index.order} {{order}} LIMIT ?)"
     )
