@@ -26,7 +26,7 @@ from horae_hookspecs import (
     hookimpl,
 )
 from kit.events import LONG, outcomes, stored
-from kit.hosts import until
+from kit.hosts import types_of, until
 from kit.processes import JOURNAL_HOST, Processes
 from kit.sites import Site, answering, plugin
 
@@ -146,7 +146,7 @@ def test_promise_03_an_unload_on_one_host_withdraws_nothing_that_another_has(
     until(lambda: all("acme.ask" in host.event_types for host in one.hosts()))
     event = one.schedule("acme.ask", None, MINUTE)
     one.unload_plugin("acme")
-    (known,) = one.event_types()
+    (known,) = types_of(one)
     assert (known.withdrawn, known.loaded) == (None, True)
     assert one.waiting() == []
     assert stored(one, event).state is State.PENDING
@@ -218,7 +218,7 @@ def test_promise_06_a_load_or_upgrade_is_all_or_nothing(
     site.install(answering("new") + BREAKS_AT_THE_END, version="2.0")
     with pytest.raises(PluginLoadFailed, match="the harbour is closed"):
         getattr(host, f"{change}_plugin")("acme")
-    assert [known.event_type for known in host.event_types() if known.loaded] == before
+    assert [known.event_type for known in types_of(host) if known.loaded] == before
     assert site.modules() == modules
     if change == "upgrade":
         host.wait(host.schedule("acme.ask").id, LONG)

@@ -20,6 +20,7 @@ from horae_hookspecs import (
     ScheduledEventRegistryWrapper,
 )
 from horae_hookspecs.registration import IMPLICIT_WRAPPER
+from kit.hosts import types_of
 
 
 @pytest.fixture
@@ -305,7 +306,7 @@ def test_a_plugin_in_the_class_form_loads_and_runs(module: ModuleType, host: Hos
         assert (marked.outcome, marked.result) == (Outcome.SUCCEEDED, 3)
         assert (fallen.outcome, fallen.result) == (Outcome.SUCCEEDED, "fallen")
         host.unload_plugin("tide_plugin")
-        assert [known.loaded for known in host.event_types()] == [False, False]
+        assert [known.loaded for known in types_of(host)] == [False, False]
 
 
 # -- an application's own types
@@ -318,7 +319,7 @@ def test_an_application_registers_on_its_host(host: Host) -> None:
     def mark(context: RunContext, level: int) -> int:
         return level + 1
 
-    (known,) = host.event_types()
+    (known,) = types_of(host)
     assert (known.event_type, known.schema_version, known.plugin) == ("tide.mark", 3, "application")
     with pytest.raises(RegistrationError, match="registered twice"):
         host.register("tide.mark")(Mark)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from horae import Host
-from horae_hookspecs import Outcome, PluginInfo, Run
+from horae_hookspecs import EventTypeInfo, Outcome, PluginInfo, Run
 
 
 def run_of(host: Host, event_type: str = "acme.ask", **arguments: Any) -> Run:
@@ -31,6 +31,11 @@ def added(plugins: Iterable[PluginInfo]) -> set[str]:
     """The names of those plugins that are no part of horae."""
     own = ("horae-builtin-plugins", "horae-sample-plugin")
     return {info.name for info in plugins if info.distribution not in own}
+
+
+def types_of(host: Host) -> list[EventTypeInfo]:
+    """The known types but for those of horae itself."""
+    return [info for info in host.event_types() if info.plugin != "horae"]
 
 
 def until(condition: Callable[[], Any], timeout: float = 20.0) -> Any:

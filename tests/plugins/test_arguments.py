@@ -15,7 +15,7 @@ from horae import (
 )
 from horae_hookspecs import Outcome, State
 from kit.events import stored
-from kit.hosts import answer_of
+from kit.hosts import answer_of, types_of
 from kit.sites import Site, answering, plugin
 
 HOUR = timedelta(hours=1)
@@ -55,9 +55,9 @@ def test_a_schema_outlives_its_plugin(host: Host, site: Site) -> None:
     """The catalogue has it, whether or not the type is loaded."""
     site.install(MARK)
     host.load_plugin("acme")
-    (loaded,) = host.event_types()
+    (loaded,) = types_of(host)
     host.unload_plugin("acme")
-    (away,) = host.event_types()
+    (away,) = types_of(host)
     assert loaded.schema == away.schema
     assert loaded.schema is not None
     assert loaded.schema["properties"]["level"] == {"type": "integer", "minimum": 0, "default": 0}
@@ -230,10 +230,10 @@ def test_the_catalogue_has_old_names(host: Host, site: Site) -> None:
     """As provided by the plugin that adopts them; they wait and go with it."""
     site.install(renamed())
     host.load_plugin("acme")
-    names = {one.event_type: (one.plugin, one.schema_version) for one in host.event_types()}
+    names = {one.event_type: (one.plugin, one.schema_version) for one in types_of(host)}
     assert names == {"acme.mark": ("acme", 2), "old.mark": ("acme", 2)}
     host.unload_plugin("acme")
-    assert all(one.withdrawn for one in host.event_types())
+    assert all(one.withdrawn for one in types_of(host))
     event = host.schedule("old.mark", {"places": []})
     assert event.event_type == "old.mark"  # what is not loaded cannot say what it is called now
     (waiting,) = host.waiting()

@@ -10,7 +10,7 @@ import pytest
 
 from horae import Host, PluginLoadFailed, TypeTaken, UnknownEventType
 from horae_hookspecs import PluginInfo, PluginState, ScheduledEventRegistryWrapper, hookimpl
-from kit.hosts import answer_of, plugin_of
+from kit.hosts import answer_of, plugin_of, types_of
 from kit.sites import Site, answering, plugin
 
 JOBS = plugin(
@@ -150,7 +150,7 @@ def test_a_plugin_in_the_seeds_style_loads_and_is_withdrawn(
     assert ("sulking" in "".join(report.errors)) == ("sulking" in unload)
     assert report.collected
     assert plugin_of(host).state is PluginState.UNLOADED
-    assert not any(info.loaded for info in host.event_types())
+    assert not any(info.loaded for info in types_of(host))
     host.load_plugin("acme")
     assert answer_of(host) == "seeds"
 
@@ -254,7 +254,7 @@ def test_a_taken_type_is_refused_with_both_owners_named(host: Host, site: Site) 
     with pytest.raises(TypeTaken, match=r"'acme\.ask' belongs to plugin 'acme', and 'other'"):
         host.load_plugin("other")
     assert answer_of(host) == "first"
-    assert {info.event_type: info.plugin for info in host.event_types()} == {"acme.ask": "acme"}
+    assert {info.event_type: info.plugin for info in types_of(host)} == {"acme.ask": "acme"}
     with pytest.raises(UnknownEventType):
         host.schedule("other.ask")
     host.unload_plugin("acme")

@@ -9,7 +9,7 @@ import pytest
 
 from horae import Host, PluginLoadFailed, UnknownEventType
 from horae_hookspecs import PluginState
-from kit.hosts import answer_of, plugin_of
+from kit.hosts import answer_of, plugin_of, types_of
 from kit.sites import Site, answering, plugin
 
 # As much as a plugin can leave behind: a submodule, a class in typing's caches, a thread, hooks.
@@ -226,7 +226,7 @@ def test_a_failed_load_leaves_nothing_behind(
     assert (info.state, info.event_types) == (PluginState.FAILED, ())
     assert text in str(info.reason)
     assert site.modules() == {"first_plugin"}
-    assert [info.event_type for info in host.event_types() if info.loaded] == ["first.ask"]
+    assert [info.event_type for info in types_of(host) if info.loaded] == ["first.ask"]
     with pytest.raises(UnknownEventType):
         host.schedule("acme.ask")
     journal.lines.clear()

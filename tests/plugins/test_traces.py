@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from horae import Host
-from kit.hosts import answer_of
+from kit.hosts import answer_of, types_of
 from kit.sites import Site, answering, plugin
 
 
@@ -163,7 +163,7 @@ def test_a_hundred_lives_leave_nothing(host: Host, site: Site) -> None:
         assert answer_of(host, "acme.later", names=["a"]) == ["a"]
         report = host.unload_plugin("acme")
         assert report.collected, report.holders
-        types = [info.event_type for info in host.event_types()]
+        types = [info.event_type for info in types_of(host)]
         return types, len(sys.modules), threading.active_count(), len(gc.get_objects())
 
     for _ in range(5):

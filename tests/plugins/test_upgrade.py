@@ -10,7 +10,7 @@ import pytest
 
 from horae import Host, PluginBusy, PluginError, PluginLoadFailed, PluginNotFound
 from horae_hookspecs import Outcome, PluginState
-from kit.hosts import answer_of, plugin_of, until
+from kit.hosts import answer_of, plugin_of, types_of, until
 from kit.sites import Site, answering, plugin
 
 ANSWERING = """
@@ -170,7 +170,7 @@ def test_a_failing_upgrade_leaves_the_old_version_answering(
     assert str(info.reason).startswith("still 1.0, for Plugin 'acme' failed at ")
     assert answer_of(host) == [1, 1]
     assert answer_of(host, "other.ask") == "other"
-    types = {info.event_type: (info.plugin, info.version) for info in host.event_types()}
+    types = {info.event_type: (info.plugin, info.version) for info in types_of(host)}
     assert types == {"acme.ask": ("acme", "1.0"), "other.ask": ("other", "1.0")}
     host.clock.advance(3600)  # type: ignore[attr-defined]
     run = host.wait(waiting.id, timeout=20)

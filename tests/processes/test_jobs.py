@@ -13,7 +13,7 @@ from horae import Host, SettableClock, Settings
 from horae.stores.base import NewEvent
 from horae_hookspecs import Outcome, RegistrationError, State
 from kit.events import LONG, outcomes, runs_of, stored
-from kit.hosts import answer_of, run_of
+from kit.hosts import answer_of, run_of, types_of
 from kit.isolated import SOURCE
 from kit.sites import Site
 
@@ -323,5 +323,5 @@ def test_a_job_without_an_importable_place_is_refused(host_on: Callable[..., Hos
     with pytest.raises(RegistrationError, match="needs an importable plugin"):
         host.register("app.local", executor="process")(lambda context: None)
     host.register("app.other")(lambda context: None)
-    assert [info.event_type for info in host.event_types()] == ["app.other"]
+    assert [info.event_type for info in types_of(host)] == ["app.other"]
     assert not runs_of(host, host.schedule("app.other"))

@@ -14,9 +14,10 @@ import pytest
 from horae.settings import parse_sqlite_url
 from horae.stores import _statements
 from horae.stores._gates import MOST_LOOKED_AT
-from horae.stores.base import Claim, Provider
+from horae.stores._sqlite_listing import BLOCK
+from horae.stores.base import Claim, Provider, Stale
 from horae.stores.sqlite import SqliteStore
-from stores.samples import HOST, NOW, SECOND, a_host, an_event, providers, settled
+from stores.samples import HOST, NOW, SECOND, a_host, an_event, claim, providers, settled
 
 OTHERS = 20_000
 
@@ -234,6 +235,36 @@ def test_a_gate_with_a_long_line_is_left_and_passed_at_the_cost_of_a_few_rows(
             store.settle([settled(one)])
         assert counted[0] <= 20
         lanes.pop(one.lane if n % 3 == 2 else 0, None)  # a type is unloaded now and then
+
+
+def run_all(store: SqliteStore) -> None:
+    """Bring all that is due to its end."""
+    while found := claim(store):
+        store.settle([settled(one) for one in found])
+
+
+def steps_to_prune(store: SqliteStore, stale: Stale) -> int:
+    """The steps until all was looked at, with nothing to delete."""
+    after: int | None = 0
+    with steps(store) as counted, store.transaction():  # else another connection would read
+        while after is not None:
+            pruned = store.prune(stale, after, 1000)
+            assert (pruned.events, pruned.runs) == (0, 0)
+            after = pruned.next
+    return counted[0]
+
+
+def test_young_history_costs_retention_next_to_nothing(sqlite_store: SqliteStore) -> None:
+    """With 20,000 young events no more than the last block of ids is looked at."""
+    store = sqlite_store
+    store.add([an_event() for _ in range(3)])
+    run_all(store)
+    before = steps_to_prune(store, Stale("tide.mark", NOW))
+    store.add([an_event() for _ in range(5 * BLOCK)])
+    store.add([an_event("moon.rise") for _ in range(OTHERS)])
+    run_all(store)
+    assert steps_to_prune(store, Stale("tide.mark", NOW)) <= before + 20
+    assert steps_to_prune(store, Stale("no.type", NOW)) == 0
 
 
 def test_unload_touches_no_event(sqlite_store: SqliteStore) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from horae.errors import UnknownSchedule as UnknownSchedule
     from horae.errors import WaitTimeout as WaitTimeout
     from horae.host import Host as Host
+    from horae.settings import Retention as Retention
     from horae.settings import Settings as Settings
 else:
     # The host alone takes longer to import than `horae --help` may run, so each name is looked
@@ -48,6 +49,7 @@ else:
 
 _HOMES = {
     "Host": "host",
+    "Retention": "settings",
     "SettableClock": "clock",
     "Settings": "settings",
     "SystemClock": "clock",
@@ -66,6 +68,7 @@ __all__ = [
     "PluginError",
     "PluginLoadFailed",
     "PluginNotFound",
+    "Retention",
     "SettableClock",
     "Settings",
     "SettingsError",

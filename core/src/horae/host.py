@@ -28,6 +28,7 @@ from horae.scheduling.engine import Engine
 from horae.scheduling.leases import Lease
 from horae.scheduling.operations import EventOperations
 from horae.scheduling.requests import Planner
+from horae.scheduling.retention import Caretaker
 from horae.settings import Settings
 from horae.stores.base import HostRecord
 from horae.stores.factory import create_store
@@ -76,6 +77,8 @@ class Host(EventOperations, PluginOperations):
         self._desired = Desired(self.store, self._lifecycle, lambda: self.name, self.settings.drain)
         self._application = ScheduledEventRegistryWrapper()
         self._application_generation = Generation(APPLICATION, 1)
+        self._own_generation = Generation("horae", 1)
+        self._caretaker = Caretaker(self.store, self.clock, self.settings.retention, self._planner)
         self._engine: Engine | None = None
         self._lease: Lease | None = None
         self._control: threading.Thread | None = None
@@ -113,7 +116,9 @@ class Host(EventOperations, PluginOperations):
         if self._engine is not None:
             return self
         self.store.open()
-        lease = Lease(self.store, self.clock, self.settings, self._loaded, self._wake)
+        lease = Lease(
+            self.store, self.clock, self.settings, self._loaded, self._wake, self._look_after
+        )
         lease.start()
         self._lease = lease
         try:
@@ -122,6 +127,8 @@ class Host(EventOperations, PluginOperations):
                 if info.state is PluginState.ACTIVE:  # loaded before the start; others were not
                     self._record(info, "loaded")
             self._desired.restore(autoload=self.settings.autoload)
+            self._publish_own(self._caretaker.types, self._own_generation)
+            self._caretaker.look()
         except BaseException:
             self._lease = None
             lease.stop()
@@ -248,6 +255,11 @@ class Host(EventOperations, PluginOperations):
         self._wake()
         if self._lease is not None:
             self._lease.changed()
+
+    def _look_after(self) -> None:
+        """What is seen to with every tick, once this host is complete."""
+        if self._engine is not None and self._caretaker.look():
+            self._wake()
 
     def _drain(self, generation: Generation, timeout: float, reason: str) -> Drained:
         drained = self._engine.drain(generation, timeout, reason) if self._engine else Drained()

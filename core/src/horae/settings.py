@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
@@ -9,6 +10,29 @@ import attrs
 from attrs import validators
 
 from horae.errors import SettingsError
+
+
+@attrs.frozen
+class Retention:
+    """How long history is kept: an event for ``age`` after it was over, and no more than the newest
+    ``count`` of its type that are over.
+
+    Of an event that is not over, the same holds for its runs; the last one is always kept. None is
+    no bound.
+    """
+
+    age: timedelta | None = attrs.field(default=timedelta(days=30))
+    count: int | None = attrs.field(default=None)
+
+    @age.validator
+    def _check_age(self, _field: object, age: object) -> None:
+        if age is not None and not (isinstance(age, timedelta) and age >= timedelta(0)):
+            raise SettingsError(f"age={age!r} is neither None nor a timedelta from 0 on.")
+
+    @count.validator
+    def _check_count(self, _field: object, count: object) -> None:
+        if count is not None and not (type(count) is int and count >= 0):
+            raise SettingsError(f"count={count!r} is neither None nor a number from 0 on.")
 
 
 @attrs.frozen(kw_only=True)
@@ -23,7 +47,9 @@ class Settings:
     ``beat``; others take over its runs when it has not for ``lease``. ``poll`` is how often a
     host looks for what other processes wrote. ``reentry_rate`` is how many events per second of a
     type that was absent a host takes on, until what fell due in its absence is worked off; None is
-    as many as it can. ``plugins`` holds settings by plugin name.
+    as many as it can. ``plugins`` holds settings by plugin name. ``retention`` says by event type
+    how long history is kept; the key ``*`` stands for all other types, and without it theirs is
+    kept for ever.
     """
 
     url: str = attrs.field(default="sqlite:///horae.db", validator=validators.instance_of(str))
@@ -39,6 +65,12 @@ class Settings:
         default=None, validator=validators.optional(validators.gt(0))
     )
     plugins: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    retention: Mapping[str, Retention] = attrs.field(
+        factory=lambda: {"*": Retention()},
+        validator=validators.deep_mapping(
+            validators.instance_of(str), validators.instance_of(Retention)
+        ),
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.lease < 2 * self.beat:

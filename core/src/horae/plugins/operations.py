@@ -148,7 +148,7 @@ class PluginOperations:
         def register(target: Any) -> Any:
             registered = collect(target)
             try:
-                self._publish_application()
+                self._publish_own(self._application, self._application_generation)
             except BaseException as error:
                 self._application.discard(uid)
                 if isinstance(error, Refused):
@@ -230,9 +230,9 @@ class PluginOperations:
         if self._on_record and info.distribution and not self._lifecycle.is_builtin(info.name):
             self._desired.record(info.name, desired, report)
 
-    def _publish_application(self) -> None:
-        generation = self._application_generation
-        contribution = Contribution(generation, types=types_of([self._application], generation))
+    def _publish_own(self, types: ScheduledEventRegistryWrapper, generation: Generation) -> None:
+        """Publish types that come from no plugin: the application's, or those of horae itself."""
+        contribution = Contribution(generation, types=types_of([types], generation))
         now = self.clock.micros()
         absences = provenance.absences(self.store.catalogue(), now)
         self.registry.publish(contribution.with_absences(absences))

@@ -32,7 +32,10 @@ Loaded = Callable[[], tuple[dict[str, int], Sequence[str]]]
 
 
 class Lease:
-    """This host's place among the living; ``id`` is new for each start and each rejoining."""
+    """This host's place among the living; ``id`` is new for each start and each rejoining.
+
+    ``look_after`` is called with every tick, for what one living host at least is to see to.
+    """
 
     def __init__(
         self,
@@ -41,12 +44,14 @@ class Lease:
         settings: Settings,
         loaded: Loaded,
         wake_engine: Callable[[], None],
+        look_after: Callable[[], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._settings = settings
         self._loaded = loaded
         self._wake_engine = wake_engine
+        self._look_after = look_after
         self._seen: dict[str, tuple[int, float]] = {}
         self._beaten = 0.0
         self._wake = threading.Event()
@@ -111,6 +116,7 @@ class Lease:
             try:
                 self._beat_if_due()
                 self.rescue_lost()
+                self._look_after()
             except StoreError as error:
                 logs.get().error("host.beat_failed", error=str(error))
             self._wake.wait(min(TICK, self._settings.beat))

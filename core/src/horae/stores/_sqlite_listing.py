@@ -119,7 +119,7 @@ class SqliteListing(SqliteConnections):
         if _filters.nothing(filters, lanes):
             return [], 0
         with self._read() as reader:
-            segments = _beyond(_segments(reader, source, filters), *where)
+            segments = beyond(segments_of(reader, source, filters), *where)
             for parts, left in _plans(reader, source, filters, lanes, (segments, where[1])):
                 condition = _filters.conditions(source, left, lanes)
                 rows = _first(reader, select, parts, condition, limit, where[1])
@@ -159,7 +159,7 @@ class SqliteListing(SqliteConnections):
         self._spanned[source] = block
 
 
-def _segments(
+def segments_of(
     reader: sqlite3.Connection, source: Source, filters: Mapping[str, Any]
 ) -> list[Range]:
     """Where rows of the asked time can be: the blocks that reach into it, and the last one."""
@@ -180,7 +180,7 @@ def _segments(
     return [*segments, (0 if last is None else (last + 1) * BLOCK, END)]
 
 
-def _beyond(segments: Sequence[Range], after: int, newest_first: bool) -> list[Range]:
+def beyond(segments: Sequence[Range], after: int, newest_first: bool) -> list[Range]:
     """What of the segments lies behind the cursor."""
     if newest_first:
         cut = [(first, min(end, after or END)) for first, end in segments]

@@ -239,6 +239,28 @@ class Settlement(NamedTuple):
     keeps_hold: bool = False
 
 
+@attrs.frozen
+class Stale:
+    """What of one type's history is to go: events that are over and ended before ``before``, or
+    whose id is up to ``upto``; and of each event that is not over, the runs that finished before
+    ``before`` or are not among its newest ``runs``. Its last run stays in any case, and so does an
+    event whose code still occupies a gate. None is no bound.
+    """
+
+    event_type: str
+    before: int | None = None
+    upto: int | None = None
+    runs: int | None = None
+
+
+class Pruned(NamedTuple):
+    """How many events and runs went, and the id to go on ``after``; None when all was looked at."""
+
+    events: int
+    runs: int
+    next: int | None
+
+
 @attrs.frozen(kw_only=True)
 class Change:
     """What is to be different of an event; None leaves it as it is.
@@ -584,6 +606,23 @@ class Store(Protocol):
 
     def poll(self) -> bool:
         """Whether another process changed anything since the last call; cheap."""
+
+    # -- retention
+
+    def surplus(self, event_type: str, keep: int) -> int | None:
+        """The highest id of the type's events that are over, without the newest ``keep`` of them;
+        None when there are no more than that.
+        """
+
+    def prunable(self, stale: Stale, after: int, limit: int) -> Pruned:
+        """What ``prune`` would delete."""
+
+    def prune(self, stale: Stale, after: int, limit: int) -> Pruned:
+        """Delete what is ``stale``, in order of ids, from the one after id ``after`` on.
+
+        At most ``limit`` rows go, an event after all its runs, and no more than ``limit`` events
+        are looked at, so that neither this nor what waits for it takes long.
+        """
 
     # -- hosts
 

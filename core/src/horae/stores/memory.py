@@ -8,6 +8,7 @@ from typing import Literal
 import attrs
 
 from horae.clock import from_micros
+from horae.stores._memory_retention import MemoryRetention
 from horae.stores._memory_rows import Event, claim_of
 from horae.stores._memory_transfer import MemoryTransfer
 from horae.stores.base import (
@@ -28,7 +29,7 @@ from horae.stores.base import (
 from horae_hookspecs import Cause, Outcome, Run, State
 
 
-class MemoryStore(MemoryTransfer):
+class MemoryStore(MemoryTransfer, MemoryRetention):
     """See ``Store`` for what each verb does; the SQL stores are held to the same suite."""
 
     url = "memory://"

@@ -1,7 +1,8 @@
 """The SQLite store: one file, many processes on one kernel, WAL.
 
 Every statement stands here under the name of its verb, with the index it rides. How events are
-added and changed by command stands in ``_sqlite_adding`` and ``_sqlite_control``.
+added and changed by command stands in ``_sqlite_adding`` and ``_sqlite_control``, how they go in
+``_sqlite_retention``.
 """
 
 import json
@@ -12,6 +13,7 @@ from typing import Any, Literal
 from horae.stores import _rows
 from horae.stores import _statements as sql
 from horae.stores._filters import RUNS
+from horae.stores._sqlite_retention import SqliteRetention
 from horae.stores._sqlite_transfer import SqliteTransfer
 from horae.stores.base import (
     PRIORITIES,
@@ -29,7 +31,7 @@ from horae.stores.base import (
 from horae_hookspecs import Cause, ScheduledEvent
 
 
-class SqliteStore(SqliteTransfer):
+class SqliteStore(SqliteTransfer, SqliteRetention):
     """See ``Store`` for what each verb does."""
 
     one_kernel = True
