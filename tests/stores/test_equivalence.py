@@ -27,6 +27,7 @@ from horae.stores.base import (
     Planned,
     Provider,
     Settlement,
+    Stale,
     Store,
 )
 from horae.stores.factory import create_store
@@ -116,6 +117,15 @@ class Histories(RuleBasedStateMachine):
         events = [an_event(one, due=self.now, priority=priority, resource="pier") for one in crowd]
         self.both(lambda store: store.add(events))
 
+    @rule(event_type=types, before=moments, keep=st.integers(0, 3), limit=st.integers(1, 5))
+    def prune(self, event_type: str, before: int, keep: int, limit: int) -> None:
+        """Delete old history, to the end."""
+        upto = self.both(lambda store: store.surplus(event_type, keep))
+        stale = Stale(event_type, before, upto, keep)
+        after = 0
+        while after is not None:
+            after = self.both(lambda store, after=after: store.prune(stale, after, limit)).next
+
     @rule(seconds=st.integers(0, 2))
     def let_time_pass(self, seconds: int) -> None:
         """Time only goes on."""
@@ -168,7 +178,8 @@ class Histories(RuleBasedStateMachine):
         """A run that was given up comes to its end; perhaps it was not given up."""
         current = self.highest[one.event_id] == one.claim
         event = self.stores[1].get(one.event_id)
-        assert event is not None
+        if event is None:
+            return  # it was deleted
         if not (current and event.state is State.RUNNING):
             self.both(lambda store: store.release(one.event_id, one.claim))
 

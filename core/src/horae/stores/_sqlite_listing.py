@@ -346,8 +346,9 @@ def _equal(source: Source, index: Index) -> str:
 def _count(source: Source, index: Index) -> str:
     """How many entries of the index have certain values, up to a limit."""
     return (
-        f"SELECT count(*) FROM (SELECT 1 FROM json_each(?) AS part CROSS JOIN {source.table} "
-        f"INDEXED BY {index.name} WHERE {_equal(source, index)}{index.within} LIMIT ?)"
+        "SELECT count(*) FROM (SELECT 1 FROM (SELECT value FROM json_each(?)) AS part "
+        f"CROSS JOIN {source.table} INDEXED BY {index.name} "
+        f"WHERE {_equal(source, index)}{index.within} LIMIT ?)"
     )
 
 
