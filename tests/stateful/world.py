@@ -121,6 +121,7 @@ class World:
             connection.execute(_DEAD_PROCESS, (host_id,))
         connection.close()
         host._lifecycle.close()
+        host.store.close()
         self.host = self.begin()
 
     def restart(self) -> None:
