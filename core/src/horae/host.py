@@ -78,7 +78,13 @@ class Host(EventOperations, PluginOperations):
         self._application = ScheduledEventRegistryWrapper()
         self._application_generation = Generation(APPLICATION, 1)
         self._own_generation = Generation("horae", 1)
-        self._caretaker = Caretaker(self.store, self.clock, self.settings.retention, self._planner)
+        self._caretaker = Caretaker(
+            self.store,
+            self.clock,
+            self.settings.retention,
+            self._planner,
+            lambda types: self._publish_own(types, self._own_generation),
+        )
         self._engine: Engine | None = None
         self._lease: Lease | None = None
         self._control: threading.Thread | None = None
@@ -127,7 +133,6 @@ class Host(EventOperations, PluginOperations):
                 if info.state is PluginState.ACTIVE:  # loaded before the start; others were not
                     self._record(info, "loaded")
             self._desired.restore(autoload=self.settings.autoload)
-            self._publish_own(self._caretaker.types, self._own_generation)
             self._caretaker.look()
         except BaseException:
             self._lease = None

@@ -32,18 +32,27 @@ LIVING: Final = (State.PENDING, State.RUNNING, State.QUARANTINED)
 
 
 class Caretaker:
-    """Sees to it that the event is there when it is needed; ``types`` has what it runs."""
+    """Sees to it that the event is there when it is needed, and its type with it: ``publish``
+    makes that known.
+    """
 
     def __init__(
-        self, store: Store, clock: Clock, rules: Mapping[str, Retention], planner: Planner
+        self,
+        store: Store,
+        clock: Clock,
+        rules: Mapping[str, Retention],
+        planner: Planner,
+        publish: Callable[[ScheduledEventRegistryWrapper], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._rules = rules
         self._planner = planner
+        self._publish = publish
         self._looked: int | None = None
-        self.types = ScheduledEventRegistryWrapper()
-        self.types.register(EVENT_TYPE)(self._retention)
+        self._types = ScheduledEventRegistryWrapper()
+        self._types.register(EVENT_TYPE)(self._retention)
+        self._is_published = False
 
     def look(self) -> bool:
         """Store the event if anything is old enough to go; whether it did. Looks once an hour."""
@@ -51,7 +60,13 @@ class Caretaker:
         if since is not None and abs(now - since) < HOUR:
             return False
         self._looked = now
-        if self._stored() or not any(map(self._any_stale, self._stale())):
+        stored = self._stored()
+        if not stored and not any(map(self._any_stale, self._stale())):
+            return False
+        if not self._is_published:
+            self._publish(self._types)
+            self._is_published = True
+        if stored:
             return False
         new = self._planner.plan(
             EVENT_TYPE, None, "every 1h", key=EVENT_TYPE, origin=ORIGIN, priority=3
