@@ -86,7 +86,21 @@ def _add_once(db: Db, event: NewEvent, lane: int) -> Added:
 
 def _replace(db: Db, holder: tuple[int, str], event: NewEvent, lane: int) -> None:
     event_id, state = holder
-    values = event_row(event, lane)
+    values = (
+        lane,
+        event.priority,
+        event.recurs,
+        event.arguments,
+        event.schedule,
+        event.resource,
+        event.description,
+        event.user,
+        event.resources,
+        event.missed,
+        event.absent,
+        event.origin,
+        event.resource,
+    )
     db.execute(sql.REPLACE, (*values, event_id))
     statement = sql.SET_FOLLOWING if state == State.RUNNING else sql.SET_OCCURRENCE
     db.execute(statement, (event.due_for(event_id), event.due, event_id))
@@ -111,6 +125,8 @@ def event_row(event: NewEvent, lane: int) -> tuple[Any, ...]:
         event.missed,
         event.absent,
         event.created,
+        event.origin,
+        event.resource,
     )
 
 

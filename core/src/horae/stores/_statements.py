@@ -19,30 +19,27 @@ INSERT OR IGNORE INTO horae_lane (event_type, schema_version, kind) VALUES (?, ?
 
 SELECT_LANES: Final = "SELECT id, event_type, schema_version, kind FROM horae_lane ORDER BY id"
 
-# The rules that hold back an event of this origin or resource, as bits. Without either, the table
-# of rules is not looked at.
+# The rules that hold back an event of this origin and resource, as bits; NULL equals no value.
 _PAUSED: Final = """
-    CASE WHEN ?10 IS NULL THEN 0 ELSE
-        2 * EXISTS (SELECT 1 FROM horae_pause WHERE field = 'origin' AND value = ?10) END
-    + CASE WHEN ?9 IS NULL THEN 0 ELSE
-        4 * EXISTS (SELECT 1 FROM horae_pause WHERE field = 'resource' AND value = ?9) END
+    2 * EXISTS (SELECT 1 FROM horae_pause WHERE field = 'origin' AND value = ?)
+    + 4 * EXISTS (SELECT 1 FROM horae_pause WHERE field = 'resource' AND value = ?)
 """
 
 INSERT_EVENT: Final = f"""
 INSERT INTO horae_event (lane, priority, due, occurrence, recurs, arguments, schedule, key,
                          resource, origin, description, user, resources, missed, absent, created,
                          paused)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, {_PAUSED})
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {_PAUSED})
 """
 
-# With the parameters of INSERT_EVENT. The times are set by SET_OCCURRENCE or SET_FOLLOWING; key,
-# origin and time of creation stay, and so does a pause of the event itself.
+# The times are set by SET_OCCURRENCE or SET_FOLLOWING; key, origin and time of creation stay, and
+# so does a pause of the event itself.
 REPLACE: Final = f"""
 UPDATE horae_event
-SET lane = ?1, priority = ?2, recurs = ?5, arguments = ?6, schedule = ?7, resource = ?9,
-    description = ?11, user = ?12, resources = ?13, missed = ?14, absent = ?15,
+SET lane = ?, priority = ?, recurs = ?, arguments = ?, schedule = ?, resource = ?,
+    description = ?, user = ?, resources = ?, missed = ?, absent = ?,
     paused = (paused & 1) + {_PAUSED}
-WHERE id = ?17
+WHERE id = ?
 """
 
 SET_DUE: Final = "UPDATE horae_event SET due = ? WHERE id = ?"
