@@ -7,8 +7,8 @@ from typing import Any
 import attrs
 import click
 
-from horae_builtin_plugins.bots import Action, ActiveBot, Bot, BotExists, BotHost, archive, create
-from horae_builtin_plugins.bots import bots as active_bots
+from horae_builtin_plugins._bots import Action, ActiveBot, Bot, BotExists, BotHost, archive, create
+from horae_builtin_plugins._bots import bots as active_bots
 
 
 @click.group()
