@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from horae.stores.base import Claim, Provider, Store
+from horae.stores.base import Change, Claim, Provider, Store
 from horae_hookspecs import Concurrency, State
 from stores.samples import HOST, NOW, SECOND, a_host, add, again, rolled_back, settled
 
@@ -213,6 +213,48 @@ def test_an_event_taken_out_of_the_queue_strands_nobody(store: Store, verb: str,
     store.settle([settled(two)])
     store.pause(taken_out, False)
     assert ids(take(store, **EXCLUSIVE)) == ([taken_out] if verb == "pause" else [])
+
+
+@pytest.mark.parametrize("verb", ["cancel", "pause", "replace", "reschedule", "update"])
+def test_nobody_gives_way_who_is_inside(store: Store, verb: str) -> None:
+    """Who was let go and went in lets the next one go when it leaves, whatever it is told before
+    that: nobody tries the gate in vain.
+    """
+    add(store, resource="pier")
+    inside, behind = add(store, resource="pier", key="k"), add(store, resource="pier")
+    (one,) = take(store, **EXCLUSIVE)
+    store.settle([settled(one)])
+    (two,) = take(store, **EXCLUSIVE)
+    assert two.event_id == inside
+    if verb == "cancel":
+        store.cancel(inside, "why", NOW)
+    elif verb == "pause":
+        store.pause(inside, True)
+    elif verb == "replace":
+        add(store, key="k", on_conflict="replace", due=NOW + SECOND)
+    elif verb == "reschedule":
+        later = NOW + SECOND
+        store.change(inside, Change(schedule='{"kind":"once"}', due=later, occurrence=later))
+    else:
+        store.change(inside, Change(arguments="{}", event_type="moon.rise", schema_version=1))
+    assert blocked(store) == {behind: "resource:pier"}
+    store.settle([settled(two)])
+    assert ids(take(store, **EXCLUSIVE)) == [behind]
+
+
+@pytest.mark.parametrize("changed", ["let go", "blocked"])
+def test_an_event_of_another_lane_now_strands_nobody(store: Store, changed: str) -> None:
+    """Of two types, one of which nobody can run, each has somebody in front of its gate though
+    one event goes over from the one to the other.
+    """
+    add(store, "moon.rise", due=NOW + SECOND)
+    events = [add(store, resource="pier") for _ in range(3)]
+    (one,) = take(store, **EXCLUSIVE)
+    store.settle([settled(one)])
+    goes_over, stays = events[1:] if changed == "let go" else (events[2], events[1])
+    store.change(goes_over, Change(arguments="{}", event_type="moon.rise", schema_version=1))
+    types, runs = (["tide.mark"], stays) if changed == "let go" else (["moon.rise"], goes_over)
+    assert ids(take(store, types=types, **EXCLUSIVE)) == [runs]
 
 
 @pytest.mark.parametrize(

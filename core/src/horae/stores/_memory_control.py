@@ -130,13 +130,19 @@ class MemoryControl(MemoryData):
             names = ("event_type", "schema_version", "kind")
             given |= {name: v for name in names if (v := getattr(change, name)) is not None}
             event.new = attrs.evolve(event.new, **given)
-            event.lane = self._lane(event.new)
+            self._change_lane(event)
             if change.due is not None and change.occurrence is not None:
                 self._move(event, change.due, change.occurrence)
             elif change.arguments is not None and event.state is State.QUARANTINED:
                 event.state, event.reason = State.PENDING, None
                 event.interruptions = event.attempt = 0
             return True
+
+    def _change_lane(self, event: Event) -> None:
+        lane = self._lane(event.new)
+        if event.lane != lane:
+            event.lane, event.blocked = lane, None
+            self._gates.give_way(self._data, [event.id])
 
     def _follow(self, event: Event) -> bool:
         """What the event was changed to while it ran comes into force; whether there is any."""

@@ -6,6 +6,7 @@ from horae.stores._gates import Gates, Picker, Row
 from horae.stores._heads import Pair
 from horae.stores._memory_rows import Data, Event
 from horae.stores.base import Claim, Provider, Settlement
+from horae_hookspecs import State
 
 
 class MemoryGates:
@@ -68,8 +69,11 @@ class MemoryGates:
         )
 
     def give_way(self, data: Data, events: Sequence[int]) -> None:
-        """These events do not try a gate soon, if ever: those behind them shall."""
-        self._drop(data, [key for key in data.holds if key[1] in events and key[2] == 0])
+        """These events, but for those that run, do not try a gate soon, if ever: those behind them
+        shall.
+        """
+        idle = {one for one in events if data.events[one].state is not State.RUNNING}
+        self._drop(data, [key for key in data.holds if key[1] in idle and key[2] == 0])
 
     def _drop(self, data: Data, keys: Sequence[tuple[str, int, int]]) -> None:
         for key in keys:

@@ -145,9 +145,10 @@ class SqliteControl(SqliteAdding):
             if change.schedule is not None:
                 statement = sql.SET_FOLLOWING if state == State.RUNNING else sql.SET_OCCURRENCE
                 writer.execute(statement, (change.due, change.occurrence, event_id))
-                self._gates.give_way(writer, [event_id])
             elif change.arguments is not None:
                 writer.execute(sql.REPAIR, (event_id,))
+            if change.schedule is not None or name != (event_type, version, kind):
+                self._gates.give_way(writer, [event_id])
             self._heads.forget()
             return True
 

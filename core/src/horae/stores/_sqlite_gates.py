@@ -3,8 +3,8 @@
 What keeps every event from being forgotten at a gate: whoever is inside lets the next one of each
 lane go when it leaves. One that was let go has a row with claim 0 until it is settled, so it does
 the same, whatever it was claimed under; and when it does not come to be claimed, since it was
-cancelled, paused or moved to another time, ``give_way`` does it in its place. So in front of every
-blocked event there is somebody inside the gate, or one of its own lane that was let go.
+cancelled, paused, or moved to another time or lane, ``give_way`` does it in its place. So in front
+of every blocked event there is somebody inside the gate, or one of its own lane that was let go.
 """
 
 import json
@@ -81,7 +81,9 @@ class SqliteGates:
         self._free(writer, {row[0] for row in rows})
 
     def give_way(self, writer: Db, events: Sequence[int]) -> None:
-        """These events do not try a gate soon, if ever: those behind them shall."""
+        """These events, but for those that run, do not try a gate soon, if ever: those behind them
+        shall.
+        """
         rows = writer.execute(sql.GIVE_WAY, (json.dumps(events),)).fetchall()
         self._free(writer, {row[0] for row in rows})
 

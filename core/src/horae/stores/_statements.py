@@ -142,11 +142,13 @@ FROM horae_event e JOIN horae_lane l ON l.id = e.lane
 WHERE e.id = ? AND e.state IN ('pending', 'running', 'quarantined')
 """
 
+# Whoever comes to another lane tries the gate anew: nobody of that lane may have been let go.
 CHANGE: Final = """
 UPDATE horae_event
-SET lane = :lane, arguments = ifnull(:arguments, arguments),
-    description = ifnull(:description, description), priority = ifnull(:priority, priority),
-    schedule = ifnull(:schedule, schedule), recurs = ifnull(:recurs, recurs)
+SET lane = :lane, blocked = CASE WHEN lane = :lane THEN blocked END,
+    arguments = ifnull(:arguments, arguments), description = ifnull(:description, description),
+    priority = ifnull(:priority, priority), schedule = ifnull(:schedule, schedule),
+    recurs = ifnull(:recurs, recurs)
 WHERE id = :event
 """
 
@@ -323,9 +325,13 @@ BLOCK: Final = "UPDATE horae_event SET blocked = ? WHERE id = ?"
 # Both ride horae_hold_event.
 LEAVE: Final = "DELETE FROM horae_hold WHERE event = ? AND claim IN (?, 0) RETURNING gate"
 
+# Whoever runs came to be claimed, and lets others go when it is settled.
 GIVE_WAY: Final = """
 DELETE FROM horae_hold
-WHERE claim = 0 AND event IN (SELECT value FROM json_each(?)) RETURNING gate
+WHERE claim = 0 AND event IN
+      (SELECT id FROM horae_event
+       WHERE state <> 'running' AND id IN (SELECT value FROM json_each(?)))
+RETURNING gate
 """
 
 # A walk over horae_hold, which has no more rows than there are runs, and few besides.
