@@ -10,13 +10,17 @@ import sqlite3
 import sys
 import tempfile
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from horae import Host, SettableClock, Settings, StoreCorrupt
 from horae.stores.base import Store
+from horae_hookspecs import RetryLater, RunContext
 from kit.events import LONG
 from kit.hosts import until
 from kit.sites import Site, plugin
@@ -24,29 +28,68 @@ from kit.sites import Site, plugin
 SOURCE: Final = """
 import world_journal
 
-@events.register("acme.work", version={version}, retry=Retry(attempts=3, jitter=0))
+class Job(ScheduledEventJob):
+    def run(self, context):
+        return world_journal.perform(context, self.way, {version})
+
+policy = dict(version={version}, retry=Retry(attempts=3, jitter=0))
+
+@events.register("acme.work", **policy)
 @attrs.frozen
-class Work(ScheduledEventJob):
+class Work(Job):
+    way: str = "well"
+
+@events.register("acme.last", **policy)
+@attrs.frozen
+class Last(ScheduledEventJob):
+    def run(self, context):
+        world_journal.begin(context.event_id, {version})
+
+@events.register("acme.dock", exclusive=True, **policy)
+@attrs.frozen
+class Dock(Job):
+    way: str = "well"
+
+@events.register("acme.haul", exclusive=True, **policy)
+@attrs.frozen
+class Haul(Job):
+    way: str = "well"
+
+@events.register("acme.lift", concurrency=Concurrency(per="resource", each=2), **policy)
+@attrs.frozen
+class Lift(Job):
+    way: str = "well"
+
+@events.register("acme.tend", **policy)
+@attrs.frozen
+class Tend(MultiResourceScheduledEventJob):
     way: str = "well"
 
     def run(self, context):
-        world_journal.begin(context.event_id, context.occurrence, {version})
-        if self.way == "held":
-            world_journal.hold()
-        elif self.way == "badly":
-            raise OSError("it went badly")
-        elif self.way == "twice" and context.attempt == 1:
-            raise OSError("it goes well the second time")
-        elif self.way == "later" and world_journal.first(context.event_id):
-            raise RetryLater(30)
-        return {version}
+        world_journal.begin(context.event_id, {version})
+        return context.each(self.run_resource)
+
+    def run_resource(self, context, resource):
+        return world_journal.tend(context, resource, self.way)
 """
+
+GATES: Final = {"acme.dock": "exclusive", "acme.haul": "exclusive", "acme.lift": "lift"}
+"""Of each type that has a gate for each resource, which one it is."""
+
+ROOM: Final = {"exclusive": 1, "lift": 2}
+"""How many runs it has room for."""
+
+Wanted: TypeAlias = tuple[str, str | None]
+"""An event type and a resource."""
+
+Gate: TypeAlias = tuple[str, str]
+"""A name that has its room in ROOM, and a resource."""
 
 _DEAD_PROCESS: Final = "UPDATE horae_host SET identity = 'another boot/x/1/1' WHERE id = ?"
 
 
 class Journal(ModuleType):
-    """What the plugin's job writes to, and what can hold it up."""
+    """What the plugin's jobs do, and write to, and what can hold them up."""
 
     def __init__(self) -> None:
         super().__init__("world_journal")
@@ -55,13 +98,59 @@ class Journal(ModuleType):
         self.versions: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.life = 0
+        self.inside: defaultdict[int, Counter[Gate | None]] = defaultdict(Counter)
+        self.crowded: list[Gate | None] = []
+        self.tended: dict[int, Counter[tuple[datetime, str]]] = {}
         self._writing = threading.Lock()
 
-    def begin(self, event_id: int, occurrence: Any, version: int) -> None:
+    def perform(self, context: RunContext, way: str, version: int) -> int:
+        """A run of a job that has at most one resource."""
+        self.begin(context.event_id, version)
+        with self.one_more_inside((context.event_type, context.resource)):
+            if way == "held":
+                self.hold()
+            elif way == "badly":
+                raise OSError("it went badly")
+            elif way == "twice" and context.attempt == 1:
+                raise OSError("it goes well the second time")
+            elif way == "later" and self.first(context.event_id):
+                raise RetryLater(30)
+        return version
+
+    def tend(self, context: RunContext, resource: str, way: str) -> None:
+        """One resource's part of a run; only the pier makes any trouble."""
+        if resource == "pier" and way == "badly":
+            raise OSError("it went badly")
+        if resource == "pier" and way == "twice" and context.attempt == 1:
+            raise OSError("it goes well the second time")
+        if resource == "pier" and way == "later" and self.first(context.event_id):
+            raise RetryLater(30)
+        done = self.tended.setdefault(context.event_id, Counter())
+        done[context.occurrence, resource] += 1
+
+    def begin(self, event_id: int, version: int) -> None:
         """A run has begun."""
         with self._writing:
             self.begun[event_id] += 1
             self.versions.append(version)
+
+    @contextmanager
+    def one_more_inside(self, wanted: Wanted) -> Iterator[None]:
+        """Count the runs behind each gate. What a host that is believed to be dead still runs is
+        in nobody's way, so it is counted apart.
+        """
+        gate = gate_of(wanted)
+        inside = self.inside[self.life]
+        with self._writing:
+            inside[gate] += 1
+            if inside[gate] > room_at(gate):
+                self.crowded.append(gate)
+        try:
+            yield
+        finally:
+            with self._writing:
+                inside[gate] -= 1
 
     def first(self, event_id: int) -> bool:
         """Whether this is the first run of the event."""
@@ -95,26 +184,46 @@ class World:
 
     def begin(self) -> Host:
         """A host that starts; it loads what the last one had."""
-        return Host(Settings(url=self.url, name="world", workers=4), clock=self.clock).start()
+        return Host(Settings(url=self.url, name="world", workers=8), clock=self.clock).start()
 
     def install(self) -> None:
         """Put the plugin's present version on the disk."""
         source = plugin(SOURCE.format(version=self.version))
         self.site.install(source, version=f"{self.version}.0")
 
-    def in_flight(self, count: int) -> list[int]:
-        """Schedule ``count`` runs and see them begin; they end when the gate is opened."""
+    def in_flight(self, wanted: Sequence[Wanted]) -> list[int]:
+        """Schedule runs that go on until the gate is opened; see all of those begin that can, and
+        nobody else, though what has a gate is wanted once more when it is occupied.
+        """
         self.journal.gate.clear()
-        expected = self.journal.held + count
-        request = {"event_type": "acme.work", "arguments": {"way": "held"}, "priority": 0}
-        ids = self.host.schedule_many([request] * count)
-        until(lambda: self.journal.held >= expected, LONG)
+        before = self.journal.held
+        again = [one for one in wanted if gate_of(one) is not None]
+        ids = self._crowd(wanted)
+        until(lambda: self.journal.held >= before + can_begin(wanted), LONG)
+        ids += self._crowd(again)
+        until(lambda: self.journal.held >= before + can_begin([*wanted, *again]), LONG)
+        running = self.host.events(state="running")
+        under_way = [(event.event_type, event.resource) for event in running]
+        assert len(under_way) == can_begin(under_way), under_way
+        return ids
+
+    def _crowd(self, wanted: Sequence[Wanted]) -> list[int]:
+        """Schedule these for now, and one for after them: once it has run, they had their chance
+        to be claimed.
+        """
+        requests = [
+            {"event_type": one, "resource": at, "arguments": {"way": "held"}, "priority": 0}
+            for one, at in wanted
+        ]
+        *ids, last = self.host.schedule_many([*requests, {"event_type": "acme.last"}])
+        assert self.host.wait(last, LONG) is not None
         return ids
 
     def crash(self) -> None:
         """The host is gone in the middle of whatever it does; another one starts."""
         host, host_id = self.host, self.host.id
         refuse_everything(host.store)
+        self.journal.life += 1
         self.journal.gate.set()
         host.stop(drain=0)
         with sqlite3.connect(self.folder / "events.db") as connection:
@@ -133,6 +242,7 @@ class World:
         """Another host declares this one dead, whose runs go on, end, and are fenced."""
         lost = self.host.id
         assert lost is not None
+        self.journal.life += 1
         other = Host(self.url, clock=self.clock)
         other.store.rescue(lost, "showed no sign of life", self.clock.micros())
         other.close()
@@ -146,6 +256,24 @@ class World:
         self.site.close()
         del sys.modules["world_journal"]
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def gate_of(wanted: Wanted) -> Gate | None:
+    """The gate that an event of this type and resource has to pass, if any."""
+    event_type, resource = wanted
+    if resource is None or event_type not in GATES:
+        return None
+    return GATES[event_type], resource
+
+
+def room_at(gate: Gate | None) -> int:
+    """How many runs have room behind it."""
+    return sys.maxsize if gate is None else ROOM[gate[0]]
+
+
+def can_begin(wanted: Iterable[Wanted]) -> int:
+    """How many of these runs can be under way at once."""
+    return sum(min(count, room_at(gate)) for gate, count in Counter(map(gate_of, wanted)).items())
 
 
 def refuse_everything(store: Store) -> None:
