@@ -156,7 +156,7 @@ def test_row_66_maintenance_is_ordinary(host_on: Callable[..., Host], clock: Set
     """The pruning is an event like any other: in the list, and in the history."""
     host = host_on()
     host.register("t")(lambda context: None)
-    host.schedule("t")
+    host.schedule_many([{"event_type": "t"}] * 2)
     host.run_until_idle(LONG)
     clock.advance(60 * DAY)
     host.start()

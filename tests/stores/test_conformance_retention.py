@@ -78,8 +78,24 @@ def test_every_event_that_is_over_goes(store: Store, state: State) -> None:
     (one,) = claim(store)
     store.settle([settled(one, state, finished=NOW)])
     store.cancel(add(store), "ebb", NOW)
+    newest = over(store, "moon.rise")
     assert prune(store, before=NOW + 1) == (2, 1)
-    assert left(store) == []
+    assert left(store) == [newest]
+
+
+def test_the_newest_event_stays_and_that_of_the_newest_run(store: Store) -> None:
+    """With the run: then SQLite gives neither id again."""
+    gone, ran, newest = over(store), add(store), add(store)
+    (one, _) = claim(store, limit=1), store.cancel(newest, "ebb", NOW)
+    store.settle([settled(one[0], finished=NOW)])
+    assert prune(store, before=LATER, upto=newest) == (1, 1)
+    assert left(store) == [ran, newest]
+    assert store.get(gone) is None
+    later = over(store)
+    assert later == newest + 1
+    assert [run.id for run in store.runs({}, 10)] == [2, 3]
+    assert prune(store, before=LATER) == (2, 1)
+    assert left(store) == [later]
 
 
 def test_what_is_not_over_stays(store: Store) -> None:
@@ -161,6 +177,7 @@ def test_an_event_whose_code_still_runs_stays(store: Store) -> None:
     claimed = store.claim(HOST, lanes, NOW, 1)
     assert claimed is not None
     store.settle([settled(claimed.claims[0], State.FAILED, finished=NOW, keeps_hold=True)])
+    over(store, "moon.rise")
     assert prune(store, before=LATER, upto=event_id) == (0, 0)
     store.release(event_id, 1)
     assert prune(store, before=LATER) == (1, 1)
@@ -172,6 +189,7 @@ def test_a_batch_is_bounded(store: Store) -> None:
     store.cancel(long, "ebb", NOW)
     others = [over(store) for _ in range(3)]
     waiting = [add(store, due=LATER) for _ in range(5)]
+    newest = over(store, "moon.rise")
     stale = Stale("tide.mark", before=LATER)
     assert store.prune(stale, 0, 4) == Pruned(0, 4, long - 1)
     assert claims_left(store, long) == [5, 6]
@@ -179,17 +197,7 @@ def test_a_batch_is_bounded(store: Store) -> None:
     assert store.prune(stale, long, 4) == Pruned(2, 2, others[1])
     assert store.prune(stale, others[1], 4) == Pruned(1, 0, waiting[2])
     assert store.prune(stale, waiting[2], 4) == Pruned(0, 0, None)
-    assert left(store) == waiting
-
-
-def test_no_id_is_used_again(store: Store) -> None:
-    """Not even when everything was deleted."""
-    before = over(store)
-    (run,) = store.runs({}, 10)
-    prune(store, before=LATER)
-    assert over(store) == before + 1
-    (later,) = store.runs({}, 10)
-    assert later.id == run.id + 1
+    assert left(store) == [*waiting, newest]
 
 
 def test_a_late_answer_for_what_is_gone_is_fenced(store: Store) -> None:
@@ -197,6 +205,7 @@ def test_a_late_answer_for_what_is_gone_is_fenced(store: Store) -> None:
     add(store)
     (one,) = claim(store)
     store.settle([settled(one, finished=NOW)])
+    over(store, "moon.rise")
     prune(store, before=LATER)
     assert store.settle([settled(one)]) == {(one.event_id, one.claim)}
     assert store.get(one.event_id) is None
@@ -224,6 +233,7 @@ def test_batches_of_any_size_come_to_the_same(
     """The history that is left is what the rule says, and a second time nothing goes."""
     prune(store, upto=10**9)
     ids = [over(store, ended=NOW + end * SECOND, created=NOW + end) for end in ends]
+    over(store, "moon.rise")
     bound = None if before is None else NOW + before * SECOND
     stale = {"before": bound, "upto": None if keep is None else store.surplus("tide.mark", keep)}
     prune(store, limit, **stale)

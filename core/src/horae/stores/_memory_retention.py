@@ -57,8 +57,15 @@ class MemoryRetention(MemoryListing):
         """Whether the event is stale itself."""
         if event.state not in OVER or any(hold[1] == event.id for hold in self._data.holds):
             return False
+        if event.id in self._newest():
+            return False
         old = stale.before is not None and event.ended is not None and event.ended < stale.before
         return old or event.id <= (stale.upto or 0)
+
+    def _newest(self) -> set[int]:
+        """The newest event, and that of the newest run."""
+        newest = max(self._data.runs.values(), key=lambda run: run.id, default=None)
+        return {max(self._data.events), 0 if newest is None else newest.event_id}
 
     def _runs_of(self, event: Event) -> Iterator[tuple[int, int]]:
         keys = ((event.id, claim) for claim in range(1, event.claim + 1))

@@ -31,8 +31,7 @@ class MemoryTransfer(MemoryListing):
         """From a copy."""
         with self._lock:
             data = deepcopy(self._data)
-        last = {"event": data.last_event, "run": data.last_run}
-        yield from transfer.export(now, last, lambda table: _rows(data, table))
+        yield from transfer.export(now, lambda table: _rows(data, table))
 
     def import_lines(self, lines: Iterable[str | bytes]) -> dict[str, int]:
         """Into a copy, like every transaction."""
@@ -41,8 +40,8 @@ class MemoryTransfer(MemoryListing):
             if self._data.events or self._data.runs:
                 raise transfer.refuse_filled(self.url)
             reader.read(lines, lambda table, row: self._keep(table, row, keys))
-            self._data.last_event = max(self._data.last_event, reader.last["event"])
-            self._data.last_run = max(self._data.last_run, reader.last["run"])
+            self._data.last_event = reader.last["event"]
+            self._data.last_run = reader.last["run"]
             transfer.land(self, reader.exported)
         return dict(reader.counts)
 

@@ -22,6 +22,7 @@ from horae.stores._heads import Heads
 from horae.stores._sqlite_connections import Db
 from horae.stores._sqlite_gates import SqliteGates
 from horae.stores._sqlite_listing import SqliteListing
+from horae.stores._sqlite_values import write_all, write_one
 from horae.stores.base import Added, Lane, NewEvent
 from horae_hookspecs import Pause, State
 
@@ -48,8 +49,7 @@ def add(db: Db, events: Sequence[NewEvent], lanes: Sequence[int]) -> list[Added]
 
 def insert(db: Db, event: NewEvent, lane: int) -> Added:
     """Store one event, whatever its key."""
-    event_id = db.execute(sql.INSERT_EVENT, event_row(event, lane)).lastrowid
-    assert event_id is not None
+    event_id = write_one(db, sql.INSERT_EVENT, event_row(event, lane))
     if event.offset is not None:
         db.execute(sql.SET_DUE, (event.due_for(event_id), event_id))
     return Added(event_id, created=True)
@@ -59,8 +59,8 @@ def _insert_many(db: Db, events: Sequence[NewEvent], lanes: Sequence[int]) -> li
     if not events:
         return []
     rows = [event_row(event, lane) for event, lane in zip(events, lanes, strict=True)]
-    db.executemany(sql.INSERT_EVENT, rows)
-    # AUTOINCREMENT counts up by one, and nobody else can write before this transaction ends.
+    write_all(db, sql.INSERT_EVENT, rows)
+    # Ids count up by one, and nobody else can write before this transaction ends.
     first = db.execute(sql.LAST_EVENT).fetchone()[0] - len(rows) + 1
     ids = range(first, first + len(rows))
     spread = [pair for pair in zip(events, ids, strict=True) if pair[0].offset is not None]
@@ -113,7 +113,7 @@ def event_row(event: NewEvent, lane: int) -> tuple[Any, ...]:
         event.priority,
         event.due,
         event.due,
-        event.recurs,
+        int(event.recurs),
         event.arguments,
         event.schedule,
         event.key,

@@ -19,7 +19,9 @@ _OVER: Final = f"state IN ({', '.join(repr(state.value) for state in OVER)})"
 OF_LANE: Final = f"""
 SELECT id, claim, {_OVER} AS over,
        {_OVER} AND (ended < :before OR id <= :upto)
-       AND NOT EXISTS (SELECT 1 FROM horae_hold WHERE event = horae_event.id) AS stale
+       AND NOT EXISTS (SELECT 1 FROM horae_hold WHERE event = horae_event.id)
+       AND id <> (SELECT max(id) FROM horae_event)
+       AND id <> ifnull((SELECT event FROM horae_run ORDER BY id DESC LIMIT 1), 0) AS stale
 FROM horae_event INDEXED BY horae_event_lane WHERE lane = {{lane}} AND id >= :first AND id < :end
 """
 

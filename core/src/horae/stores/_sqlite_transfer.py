@@ -29,8 +29,8 @@ class SqliteTransfer(SqliteControl):
             reader = _sqlite_open.connect(self._options)
             try:
                 reader.execute("BEGIN")
-                last = reader.execute(sql.LAST_IDS).fetchall()
-                yield from transfer.export(now, dict(last), lambda table: _rows(reader, table))
+                reader.execute(sql.FILLED).fetchone()  # the first read is the instant of it all
+                yield from transfer.export(now, lambda table: _rows(reader, table))
             finally:
                 reader.close()
 
@@ -51,8 +51,6 @@ class SqliteTransfer(SqliteControl):
 
             reader.read(lines, keep)
             writer.execute("DELETE FROM horae_span")
-            for tag, last in reader.last.items():
-                _never_again(writer, tag, last)
             self._forget()
             transfer.land(self, reader.exported)
             for source in (EVENTS, RUNS):
@@ -85,8 +83,3 @@ def _insert(writer: sqlite3.Connection, table: Table, row: Row) -> None:
         writer.execute(f"{verb} INTO {table.name} ({', '.join(row)}) VALUES ({places})", row)
     except sqlite3.IntegrityError as error:
         raise ValueError(f"it cannot stand beside those before it ({error})") from None
-
-
-def _never_again(writer: sqlite3.Connection, tag: str, last: int) -> None:
-    if not writer.execute(sql.RAISE_LAST_ID, {"tag": tag, "last": last}).rowcount:
-        writer.execute(sql.FIRST_LAST_ID, {"tag": tag, "last": last})

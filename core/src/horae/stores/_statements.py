@@ -44,7 +44,7 @@ WHERE id = ?
 
 SET_DUE: Final = "UPDATE horae_event SET due = ? WHERE id = ?"
 
-LAST_EVENT: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'horae_event'"
+LAST_EVENT: Final = "SELECT max(id) FROM horae_event"
 
 EVENT: Final = f"""
 SELECT {_rows.EVENT_COLUMNS} FROM horae_event e JOIN horae_lane l ON l.id = e.lane WHERE e.id = ?
@@ -428,15 +428,5 @@ FROM horae_plugin WHERE :host IS NULL OR host = :host ORDER BY plugin, host
 FILLED: Final = """
 SELECT EXISTS (SELECT 1 FROM horae_event) OR EXISTS (SELECT 1 FROM horae_run)
 """
-
-LAST_IDS: Final = """
-SELECT substr(name, 7), seq FROM sqlite_sequence WHERE name IN ('horae_event', 'horae_run')
-"""
-
-RAISE_LAST_ID: Final = """
-UPDATE sqlite_sequence SET seq = max(seq, :last) WHERE name = 'horae_' || :tag
-"""
-
-FIRST_LAST_ID: Final = "INSERT INTO sqlite_sequence (name, seq) VALUES ('horae_' || :tag, :last)"
 
 CLAIM_OF: Final = "SELECT claim FROM horae_event WHERE id = ?"

@@ -243,8 +243,9 @@ class Settlement(NamedTuple):
 class Stale:
     """What of one type's history is to go: events that are over and ended before ``before``, or
     whose id is up to ``upto``; and of each event that is not over, the runs that finished before
-    ``before`` or are not among its newest ``runs``. Its last run stays in any case, and so does an
-    event whose code still occupies a gate. None is no bound.
+    ``before`` or are not among its newest ``runs``. Its last run stays in any case, and so do an
+    event whose code still occupies a gate, the newest event and the one of the newest run: then
+    their ids are never given again. None is no bound.
     """
 
     event_type: str

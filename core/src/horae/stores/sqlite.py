@@ -15,6 +15,7 @@ from horae.stores import _statements as sql
 from horae.stores._filters import RUNS
 from horae.stores._sqlite_retention import SqliteRetention
 from horae.stores._sqlite_transfer import SqliteTransfer
+from horae.stores._sqlite_values import write_all
 from horae.stores.base import (
     PRIORITIES,
     Backlog,
@@ -107,8 +108,8 @@ class SqliteStore(SqliteTransfer, SqliteRetention):
             ids = json.dumps([one.event_id for one in settlements])
             held = {row[:2]: row[2:] for row in writer.execute(sql.HELD, (ids,))}
             valid = [one for one in settlements if one[:2] in held]
-            writer.executemany(sql.SETTLE_EVENT, map(_event_end, valid))
-            writer.executemany(sql.SETTLE_RUN, [_run_end(one, held[one[:2]]) for one in valid])
+            write_all(writer, sql.SETTLE_EVENT, map(_event_end, valid))
+            write_all(writer, sql.SETTLE_RUN, [_run_end(one, held[one[:2]]) for one in valid])
             leaving = []
             for one in valid:
                 lane, priority, next_due, _, is_inside = held[one[:2]]
@@ -271,8 +272,8 @@ class SqliteStore(SqliteTransfer, SqliteRetention):
 
 def _event_end(one: Settlement) -> tuple[Any, ...]:
     return (
-        one.state,
-        one.state,
+        str(one.state),
+        str(one.state),
         one.due,
         one.due,
         one.finished,
@@ -282,7 +283,7 @@ def _event_end(one: Settlement) -> tuple[Any, ...]:
         one.settled,
         one.covered,
         one.resource_outcomes,
-        one.outcome,
+        str(one.outcome),
         one.reason,
         one.event_id,
         one.claim,
@@ -294,12 +295,12 @@ def _run_end(one: Settlement, held: tuple[Any, ...]) -> tuple[Any, ...]:
     return (
         one.started,
         one.finished,
-        one.outcome,
-        one.will_retry and next_due is None and not cancel_requested,
+        str(one.outcome),
+        int(one.will_retry and next_due is None and not cancel_requested),
         one.result,
         one.result_error,
         one.error,
-        one.cause,
+        None if one.cause is None else str(one.cause),
         one.covers,
         one.resources,
         one.event_id,

@@ -1,9 +1,8 @@
 """A store as lines of JSON: how each record looks there, and what is refused when it is read.
 
-The first line says which format this is, when it was exported, and the last id of events and of
-runs that was ever given. Then comes a line for each record, tagged with its table: what was known
-of types, rules that hold back, events, runs. The last line counts them, so that a file that was
-cut short is known as such. Columns are those of the schema, without those that mean nothing
+The first line says which format this is, and when it was exported. Then comes a line for each
+record, tagged with its table: what was known of types, rules that hold back, events, runs. The last
+line counts them, so that a file that was cut short is known as such. Columns are those of the schema, without those that mean nothing
 elsewhere; a lane is written out, NULL is left out, JSON is a value and no text, and instants are
 microseconds since the epoch, as everywhere in a store.
 """
@@ -160,11 +159,9 @@ def _plain(value: object) -> object:
     raise TypeError(f"{value!r} is no plain value")
 
 
-def export(
-    now: int, last: Mapping[str, int], rows: Callable[[Table], Iterable[Mapping[str, Any]]]
-) -> Iterator[str]:
-    """The lines of an export; ``last`` are the ids that were given last, by tag."""
-    yield _line({"horae": FORMAT, "exported": now, "last": last})
+def export(now: int, rows: Callable[[Table], Iterable[Mapping[str, Any]]]) -> Iterator[str]:
+    """The lines of an export."""
+    yield _line({"horae": FORMAT, "exported": now})
     counts: Counter[str] = Counter()
     for tag, table in tables().items():
         for row in rows(table):
@@ -176,8 +173,7 @@ def export(
 class Reader:
     """Reads the lines of an export, and knows at which it is.
 
-    ``last`` are the ids that must not be given again, by tag, and ``exported`` is when they were
-    written; both are true once all was read.
+    ``exported`` is when they were written, and ``last`` has the last ids that were read, by tag.
     """
 
     def __init__(self) -> None:
@@ -185,7 +181,6 @@ class Reader:
         self._begun = False
         self.last: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
-        self._ids: Counter[str] = Counter()
         self._running: dict[int, int] = {}
         self._ended = False
 
@@ -229,14 +224,10 @@ class Reader:
                 f"this is format {found}, and this horae knows format {FORMAT}. Upgrade it: "
                 "python -m pip install --upgrade horae"
             )
-        last = line.get("last")
-        if not isinstance(last, dict) or not last.keys() <= {"event", "run"}:
-            raise ValueError(f"last must be an object with the ids of event and run, not {last!r}")
-        for number in (line.get("exported"), *last.values()):
-            if type(number) is not int or not 0 <= number <= _MOST:
-                raise ValueError(f"exported, and each id in last, cannot be {number!r}")
-        self.exported = line["exported"]
-        self.last.update(last)
+        exported = line.get("exported")
+        if type(exported) is not int or not 0 <= exported <= _MOST:
+            raise ValueError(f"exported cannot be {exported!r}")
+        self.exported = exported
         self._begun = True
 
     def _end(self, counts: object) -> None:
@@ -249,10 +240,9 @@ class Reader:
     def _check(self, tag: str, row: Row) -> None:
         """What a column alone cannot tell; and what was running gets the host EXPORTED."""
         if "id" in row:
-            if row["id"] <= self._ids[tag]:
-                raise ValueError(f"{tag} {row['id']} comes after {tag} {self._ids[tag]}")
-            self._ids[tag] = row["id"]
-            self.last[tag] = max(self.last[tag], row["id"])
+            if row["id"] <= self.last[tag]:
+                raise ValueError(f"{tag} {row['id']} comes after {tag} {self.last[tag]}")
+            self.last[tag] = row["id"]
         if tag == "event":
             self._check_event(row)
         elif tag == "run":
@@ -274,7 +264,8 @@ class Reader:
             row["interruptions"] -= 1  # rescue adds one, and no host was lost
 
     def _check_run(self, row: Row) -> None:
-        self.last["event"] = max(self.last["event"], row["event"])
+        if row["event"] > self.last["event"]:
+            raise ValueError(f"run {row['id']} is of event {row['event']}, which is not here")
         if row["outcome"] is None and self._running.pop(row["event"], None) != row["claim"]:
             raise ValueError(f"run {row['id']} has no outcome, and its event does not run under it")
 

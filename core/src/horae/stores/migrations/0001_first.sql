@@ -11,9 +11,11 @@ CREATE TABLE horae_lane (
     UNIQUE (event_type, schema_version, kind)
 );
 
--- AUTOINCREMENT: ids are never reused, so a late answer can never reach a stranger.
+-- An id is never given twice, so a late answer can never reach a stranger: SQLite gives one more
+-- than the largest there is, and retention leaves the newest event. AUTOINCREMENT would do the same
+-- for another page written with every single event, a fifth of what it costs to store one.
 CREATE TABLE horae_event (
-    id               INTEGER PRIMARY KEY AUTOINCREMENT,
+    id               INTEGER PRIMARY KEY,
     lane             INTEGER NOT NULL,
     state            TEXT NOT NULL DEFAULT 'pending',
     paused           INTEGER NOT NULL DEFAULT 0, -- bits: 1 itself, 2 its origin, 4 its resource
@@ -106,9 +108,9 @@ CREATE TABLE horae_pause (
 ) WITHOUT ROWID;
 
 -- One row for each claim, written with it, so that an attempt leaves a record even when its host
--- is killed in the next instant.
+-- is killed in the next instant. The newest one stays too.
 CREATE TABLE horae_run (
-    id           INTEGER PRIMARY KEY AUTOINCREMENT,
+    id           INTEGER PRIMARY KEY,
     event        INTEGER NOT NULL,
     claim        INTEGER NOT NULL,
     lane         INTEGER NOT NULL,
