@@ -219,7 +219,7 @@ def unload_counting(host: Host) -> list[str]:
     """The statements that an unload of acme makes in its own thread."""
     made: list[str] = []
     me = threading.get_ident()
-    connections = (host.store._writer, host.store._reader)  # type: ignore[attr-defined]
+    connections = (host.store._writer.connection, host.store._reader.connection)  # type: ignore[attr-defined]
     for connection in connections:
         connection.set_trace_callback(
             lambda statement: made.append(statement) if threading.get_ident() == me else None

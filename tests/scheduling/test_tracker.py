@@ -118,7 +118,7 @@ def test_a_thousand_calls_are_one_commit(host_on: Callable[..., Host], tmp_path:
             for number in range(1000):
                 tracker.schedule("one", None, LATER, resource=f"i-{number}")
             assert connection.execute(count).fetchone() == (1,)
-            host.store._writer.set_trace_callback(statements.append)  # type: ignore[attr-defined]
+            host.store._writer.connection.set_trace_callback(statements.append)  # type: ignore[attr-defined]
         assert connection.execute(count).fetchone() == (1000,)
     assert [one for one in statements if one in ("COMMIT", "ROLLBACK")] == ["COMMIT"]
     assert [event.id for event in outside.events(state="cancelled")] == [gone.id]

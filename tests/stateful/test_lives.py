@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any, Final
 
+import attrs
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.errors import FlakyFailure
@@ -38,8 +39,8 @@ if CAMPAIGN:
 def bury(store: SqliteStore, statement: str) -> None:
     """Do to the file what the bug does."""
     with store.transaction():
-        assert store._writer is not None
-        store._writer.execute(statement)
+        assert store._writer.connection is not None
+        store._writer.connection.execute(statement)
 
 
 Verb = Callable[..., Any]
@@ -61,7 +62,7 @@ def claims_off_the_record(claim: Verb, store: SqliteStore, *arguments: Any) -> A
 
 def settles_without_a_due_time(settle: Verb, store: SqliteStore, settlements: Any) -> Any:
     """Where the event goes on is forgotten."""
-    return settle(store, [one._replace(due=None) for one in settlements])
+    return settle(store, [attrs.evolve(one, due=None) for one in settlements])
 
 
 def settles_all_but_the_last(settle: Verb, store: SqliteStore, settlements: Any) -> Any:

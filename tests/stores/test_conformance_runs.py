@@ -3,6 +3,7 @@
 import threading
 from typing import Any
 
+import attrs
 import pytest
 
 from horae.clock import from_micros
@@ -332,7 +333,7 @@ def test_one_fenced_settlement_holds_up_no_other(store: Store) -> None:
     store.add([an_event() for _ in range(3)])
     first, second, third = claim(store)
     store.settle([settled(second)])
-    stranger = settled(second)._replace(event_id=99)
+    stranger = attrs.evolve(settled(second), event_id=99)
     group = [settled(first), settled(second), stranger, settled(third)]
     assert store.settle(group) == {(second.event_id, second.claim), (99, second.claim)}
     assert store.overview() == {("tide.mark", State.FINISHED): 3}

@@ -230,10 +230,10 @@ def steps(store: SqliteStore) -> Iterator[list[int]]:
         counted[0] += 1
         return 0
 
-    assert store._reader is not None
-    store._reader.set_progress_handler(count, 100)
+    assert store._reader.connection is not None
+    store._reader.connection.set_progress_handler(count, 100)
     yield counted
-    store._reader.set_progress_handler(None, 0)
+    store._reader.connection.set_progress_handler(None, 0)
 
 
 def first_page(
@@ -250,10 +250,10 @@ def walk(store: SqliteStore, source: Source, filters: Filters) -> int:
     for lane in store.lanes():
         lanes.setdefault(lane.event_type, []).append(lane.id)
     condition, values = conditions(source, filters, lanes)
-    assert store._reader is not None
+    assert store._reader.connection is not None
     with steps(store) as counted:
         statement = f"SELECT count(*) FROM {source.table} NOT INDEXED WHERE {condition}"
-        store._reader.execute(statement, values).fetchone()
+        store._reader.connection.execute(statement, values).fetchone()
     return counted[0]
 
 

@@ -42,10 +42,10 @@ def steps(store: SqliteStore) -> Iterator[list[int]]:
         counted[0] += 1
         return 0
 
-    assert store._writer is not None
-    store._writer.set_progress_handler(count, 100)
+    assert store._writer.connection is not None
+    store._writer.connection.set_progress_handler(count, 100)
     yield counted
-    store._writer.set_progress_handler(None, 0)
+    store._writer.connection.set_progress_handler(None, 0)
 
 
 # -- plans

@@ -251,7 +251,7 @@ class Host(EventOperations, PluginOperations):
 
     def _kinds(self) -> Mapping[str, type[Schedule]]:
         # A client loads them when they are first asked for, be other plugins loaded or not.
-        if not any(self._lifecycle.is_builtin(info.name) for info in self._lifecycle.plugins()):
+        if not self._lifecycle.has_builtins:
             self._lifecycle.load_builtins()
         return self.registry.snapshot.kinds
 

@@ -88,6 +88,7 @@ class Lifecycle:
         self._infos: dict[str, PluginInfo] = {}
         self._generations: dict[str, int] = {}
         self._changing = threading.RLock()
+        self.has_builtins = False
 
     # -- what there is
 
@@ -105,6 +106,7 @@ class Lifecycle:
         for candidate in discover().values():
             if candidate.distribution == BUILTIN_DISTRIBUTION:
                 self.load(candidate.name)
+        self.has_builtins = True
 
     # -- coming
 

@@ -8,7 +8,7 @@ import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
@@ -78,25 +78,23 @@ def settlement(
     # When the first attempt began: what came due until then is this occurrence's affair.
     began = result.started if claim.covered is None else claim.covered
     waiting = _waiting(claim, result)
-    again = _again(waiting, claim, result, policy.retry, began)
-    if again is not None:
-        return again
-    concluded: dict[str, Any] = {
-        "settled": claim.occurrence,
-        "attempt": 0,
-        "covered": None,
-        "resource_outcomes": None,
-    }
+    if _comes_again(waiting, claim, result, policy.retry, began):
+        return waiting
+    concluded = waiting
+    concluded.settled = claim.occurrence
+    concluded.attempt = 0
+    concluded.covered = concluded.resource_outcomes = None
     if result.outcome is Outcome.CANCELLED:
-        return waiting._replace(**concluded, state=State.CANCELLED, due=None)
-    if not claim.recurs:
-        return waiting._replace(**concluded, **_over(result))
-    until: int | None = began
-    if result.left_out is not None:
-        until = result.left_out
+        concluded.state, concluded.due = State.CANCELLED, None
+    elif not claim.recurs:
+        _end(concluded, result)
+    elif result.left_out is not None:
+        _move_on(concluded, claim, result, result.left_out, kinds)
     elif missed_of(claim, policy).policy == "run_all":
-        until = None
-    return _move_on(waiting._replace(**concluded), claim, result, until, kinds)
+        _move_on(concluded, claim, result, None, kinds)
+    else:
+        _move_on(concluded, claim, result, began, kinds)
+    return concluded
 
 
 def _waiting(claim: Claim, result: Result) -> Settlement:
@@ -128,33 +126,37 @@ def _waiting(claim: Claim, result: Result) -> Settlement:
     )
 
 
-def _again(
+def _comes_again(
     waiting: Settlement, claim: Claim, result: Result, retry: Retry, began: int
-) -> Settlement | None:
-    """How the event stands if the occurrence is not concluded with this run."""
+) -> bool:
+    """Whether the occurrence is not concluded with this run; ``waiting`` then says how it waits."""
     if result.quarantine:
-        return waiting._replace(state=State.QUARANTINED)
-    if result.outcome is Outcome.RETURNED:
-        return waiting._replace(interruptions=claim.interruptions)
-    if result.outcome is Outcome.INTERRUPTED and not result.final:
-        return waiting._replace(interruptions=claim.interruptions, covered=began, will_retry=True)
-    if result.outcome is Outcome.SNOOZED:
-        due = min(result.finished + result.after // MICROSECOND, to_micros(LATEST))
-        return waiting._replace(due=due, covered=began)
-    if result.outcome in COUNTED and result.retryable:
+        waiting.state = State.QUARANTINED
+    elif result.outcome is Outcome.RETURNED:
+        waiting.interruptions = claim.interruptions
+    elif result.outcome is Outcome.INTERRUPTED and not result.final:
+        waiting.interruptions = claim.interruptions
+        waiting.covered, waiting.will_retry = began, True
+    elif result.outcome is Outcome.SNOOZED:
+        waiting.due = min(result.finished + result.after // MICROSECOND, to_micros(LATEST))
+        waiting.covered = began
+    elif result.outcome in COUNTED and result.retryable:
         next_try = _next_try(retry, waiting.attempt, began, result.finished)
-        if next_try is not None:
-            return waiting._replace(due=next_try, covered=began, will_retry=True)
-    return None
-
-
-def _over(result: Result, covers: int = 1) -> dict[str, Any]:
-    """Nothing follows: how the event ends with this run."""
-    if result.left_out is not None:
-        state = State.EXPIRED
+        if next_try is None:
+            return False
+        waiting.due, waiting.covered, waiting.will_retry = next_try, began, True
     else:
-        state = State.FAILED if result.error else State.FINISHED
-    return {"state": state, "due": None, "covers": covers}
+        return False
+    return True
+
+
+def _end(concluded: Settlement, result: Result) -> None:
+    """Nothing follows: the event ends with this run."""
+    concluded.due = None
+    if result.left_out is not None:
+        concluded.state = State.EXPIRED
+    else:
+        concluded.state = State.FAILED if result.error else State.FINISHED
 
 
 def missed_of(claim: Claim, policy: Policy) -> Missed:
@@ -247,28 +249,31 @@ def _move_on(
     result: Result,
     until: int | None,
     kinds: Mapping[str, type[Schedule]],
-) -> Settlement:
+) -> None:
     """On to the first occurrence that is due after ``until``, or over; None is the very next.
 
     Where the kind vanished during the run, or cannot say, the event stays where it is: the outcome
     is kept, and whoever claims it next finds its occurrence settled and moves on.
     """
     was_settled = claim.settled == claim.occurrence
+    concluded.due = claim.occurrence
     try:
         schedule = load_schedule(claim.schedule, kinds)
         if schedule is None:
-            return concluded._replace(due=claim.occurrence)
+            return
         offset = schedule.offset(claim.event_id) // MICROSECOND
         last = claim.occurrence if until is None or was_settled else until - offset
         covers, following = _stride(schedule, claim.occurrence, last)
         nominal = None if following is None else to_micros(following)
     except BaseException as error:
-        reason = f"the schedule cannot say when it is due next: {summarise(error)}"
-        return concluded._replace(due=claim.occurrence, state=State.QUARANTINED, reason=reason)
-    covers -= was_settled  # the run that settled it has stood for it
+        concluded.state = State.QUARANTINED
+        concluded.reason = f"the schedule cannot say when it is due next: {summarise(error)}"
+        return
+    concluded.covers = covers - was_settled  # the run that settled it has stood for it
     if nominal is None:
-        return concluded._replace(**_over(result, covers))
-    return concluded._replace(due=nominal + offset, occurrence=nominal, covers=covers)
+        _end(concluded, result)
+    else:
+        concluded.due, concluded.occurrence = nominal + offset, nominal
 
 
 def _stride(schedule: Schedule, occurrence: int, until: int) -> tuple[int, datetime | None]:

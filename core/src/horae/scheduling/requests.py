@@ -95,8 +95,10 @@ class Planner:
         stored = _stored(options, moment) if options else {}
         entry = self._registry.snapshot.types.get(name)
         if entry is not None:  # else it is asked when it is back
-            stored = {"absent": dump_absent(entry.policy.absent)} | stored
-            _check_resources(entry, stored)
+            if entry.policy.absent is not None:
+                stored.setdefault("absent", dump_absent(entry.policy.absent))
+            if entry.job.is_multi or "resources" in stored:
+                _check_resources(entry, stored)
         times = self._times(schedule, moment)
         return NewEvent(
             event_type=name,
@@ -179,7 +181,7 @@ class Planner:
 
     def _times(self, value: ScheduleLike, moment: Moment) -> Times:
         # Many events at once mostly share few schedules, and these are values that do not change.
-        remembered = moment.times if isinstance(value, Hashable) else {}
+        remembered = moment.times if value is None or isinstance(value, Hashable) else {}
         known = remembered.get(value)
         if known is None:
             known = _times_of(self._schedule(value, moment.now).anchored(moment.now), moment.now)

@@ -125,7 +125,8 @@ class Picker:
     ) -> list[int]:
         """The ids to claim, from the pairs that have something ``due``.
 
-        ``fetch`` gives the first rows of a pair, ``block`` sets events aside at their gates.
+        ``fetch`` gives the first rows of a pair in their order, ``block`` sets events aside at
+        their gates.
         """
         if not due:
             return []
@@ -134,7 +135,9 @@ class Picker:
         share = limit if len(due) == 1 else max(1, 2 * limit // len(due))
         looked_at = 0
         while True:
-            found = sorted(row for pair in due for row in fetch(pair, share))
+            found = [row for pair in due for row in fetch(pair, share)]
+            if len(due) > 1:
+                found.sort()
             contended = len(found) > limit and found[0][0] != found[-1][0]
             gates.begin()
             if gates or contended:

@@ -58,11 +58,10 @@ def insert(db: Db, event: NewEvent, lane: int) -> Added:
 def _insert_many(db: Db, events: Sequence[NewEvent], lanes: Sequence[int]) -> list[Added]:
     if not events:
         return []
-    rows = [event_row(event, lane) for event, lane in zip(events, lanes, strict=True)]
-    write_all(db, sql.INSERT_EVENT, rows)
+    write_all(db, sql.INSERT_EVENT, map(event_row, events, lanes))
     # Ids count up by one, and nobody else can write before this transaction ends.
-    first = db.execute(sql.LAST_EVENT).fetchone()[0] - len(rows) + 1
-    ids = range(first, first + len(rows))
+    last = db.execute(sql.LAST_EVENT).fetchone()[0]
+    ids = range(last - len(events) + 1, last + 1)
     spread = [pair for pair in zip(events, ids, strict=True) if pair[0].offset is not None]
     db.executemany(sql.SET_DUE, [(event.due_for(i), i) for event, i in spread])
     return [Added(event_id, created=True) for event_id in ids]

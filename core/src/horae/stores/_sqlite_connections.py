@@ -19,6 +19,33 @@ Db: TypeAlias = sqlite3.Connection | sqlite3.Cursor
 """What statements are executed on."""
 
 
+class Access:
+    """A connection behind its lock: enter it to use it, within a transaction also once more.
+
+    Raises StoreUnsupported when it is closed; what sqlite3 raises inside becomes a StoreError. Not
+    made of generators, which would be a tenth of the price of storing an event.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.connection: sqlite3.Connection | None = None
+        self.lock = threading.RLock()
+        self._url = url
+
+    def __enter__(self) -> sqlite3.Connection:
+        self.lock.acquire()
+        if self.connection is None:
+            self.lock.release()
+            raise StoreUnsupported(f"The store {self._url} is closed; open it, or start the host.")
+        return self.connection
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        self.lock.release()
+        if isinstance(error, sqlite3.Error):
+            raise _sqlite_open.in_words(error, self._url) from error
+
+
 class SqliteConnections:
     """The part of ``SqliteStore`` that opens, closes, and makes transactions."""
 
@@ -31,10 +58,8 @@ class SqliteConnections:
         self._reset()
 
     def _reset(self) -> None:
-        self._writer: sqlite3.Connection | None = None
-        self._reader: sqlite3.Connection | None = None
-        self._writing = threading.RLock()
-        self._reading = threading.Lock()
+        self._writer = Access(self.url)
+        self._reader = Access(self.url)
         self._owner: int | None = None  # the thread whose transaction is open
 
     def _forget(self) -> None:
@@ -42,42 +67,42 @@ class SqliteConnections:
 
     def open(self) -> None:
         """Connect, refuse what cannot keep the promises, and migrate."""
-        if self._writer is not None:
+        if self._writer.connection is not None:
             return
         path = Path(self._options.path)
         _sqlite_open.refuse_unsupported(path, self._mounts)
         with _sqlite_open.translated(self.url):
             try:
-                self._writer = _sqlite_open.connect(self._options)
-                _sqlite_open.migrate(self._writer, self.url)
-                self._reader = _sqlite_open.connect(self._options)
-                self._reader.execute("PRAGMA query_only = 1")
+                self._writer.connection = _sqlite_open.connect(self._options)
+                _sqlite_open.migrate(self._writer.connection, self.url)
+                self._reader.connection = _sqlite_open.connect(self._options)
+                self._reader.connection.execute("PRAGMA query_only = 1")
             except BaseException:
                 self.close()
                 raise
 
     def close(self) -> None:
         """Close both connections; the last one out folds the WAL into the file."""
-        with self._writing, self._reading:
-            for connection in (self._reader, self._writer):
-                if connection is not None:
-                    connection.close()
-            self._reader = self._writer = None
+        with self._writer.lock, self._reader.lock:
+            for access in (self._reader, self._writer):
+                if access.connection is not None:
+                    access.connection.close()
+                access.connection = None
 
     def before_fork(self) -> None:
         """SQLite's own locks in memory would be copied as they are, and never opened again."""
-        self._writing.acquire()
-        self._reading.acquire()
+        self._writer.lock.acquire()
+        self._reader.lock.acquire()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
-        self._reading.release()
-        self._writing.release()
+        self._reader.lock.release()
+        self._writer.lock.release()
 
     def after_fork_in_child(self) -> None:
         """Keep the parent's connections unclosed for ever, since closing them would harm it."""
         _sqlite_open.ABANDONED.extend((self._writer, self._reader))
-        was_open = self._writer is not None
+        was_open = self._writer.connection is not None
         self._reset()
         if was_open:
             self.open()
@@ -85,11 +110,10 @@ class SqliteConnections:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """BEGIN IMMEDIATE: the write lock is taken first, so no statement inside fails on it."""
-        with self._writing, _sqlite_open.translated(self.url):
+        with self._writer as writer:
             if self._owner is not None:
                 yield
                 return
-            writer = self._connection(self._writer)
             writer.execute("BEGIN IMMEDIATE")
             self._owner = threading.get_ident()
             try:
@@ -103,21 +127,9 @@ class SqliteConnections:
             finally:
                 self._owner = None
 
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._writing, _sqlite_open.translated(self.url):
-            yield self._connection(self._writer)
+    def _write(self) -> Access:
+        return self._writer
 
-    @contextmanager
-    def _read(self) -> Iterator[sqlite3.Connection]:
-        if self._owner == threading.get_ident():
-            with self._write() as writer:
-                yield writer  # only here does a transaction see what it wrote
-            return
-        with self._reading, _sqlite_open.translated(self.url):
-            yield self._connection(self._reader)
-
-    def _connection(self, connection: sqlite3.Connection | None) -> sqlite3.Connection:
-        if connection is None:
-            raise StoreUnsupported(f"The store {self.url} is closed; open it, or start the host.")
-        return connection
+    def _read(self) -> Access:
+        # Only the writer sees what its transaction wrote.
+        return self._writer if self._owner == threading.get_ident() else self._reader

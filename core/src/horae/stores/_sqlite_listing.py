@@ -146,8 +146,9 @@ class SqliteListing(SqliteConnections):
 
     def _span(self, writer: sqlite3.Connection, source: Source, last_id: int) -> None:
         """Note between which instants the blocks before that of ``last_id`` lie, if it is new."""
-        block = last_id // BLOCK
-        if block <= self._spanned.get(source, -1):
+        # A block behind, when most of its runs are over: it is then looked at once.
+        block = last_id // BLOCK - (source is RUNS)
+        if block <= self._spanned.get(source, 0):
             return
         names = {"table": source.table, "instant": source.instant, "size": BLOCK}
         known = writer.execute(sql.LAST_SPAN, (source.name,)).fetchone()[0]

@@ -123,14 +123,15 @@ def _statements(script: str) -> Iterator[str]:
 
 @contextmanager
 def translated(url: str) -> Iterator[None]:
-    """Turn what sqlite3 raises into the store's own errors, with the remedy."""
+    """Turn what sqlite3 raises into the store's own errors."""
     try:
         yield
     except sqlite3.Error as error:
-        raise _in_words(error, url) from error
+        raise in_words(error, url) from error
 
 
-def _in_words(error: sqlite3.Error, url: str) -> StoreError:
+def in_words(error: sqlite3.Error, url: str) -> StoreError:
+    """The store's own error for what sqlite3 raised, with the remedy."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_FULL:
         return StoreFull(

@@ -220,7 +220,7 @@ PICK: Final = """
 SELECT priority, due, id, lane FROM horae_event
 WHERE state = 'pending' AND paused = 0 AND blocked IS NULL
       AND lane = ? AND priority = ? AND due <= ?
-ORDER BY due LIMIT ?
+ORDER BY due, id LIMIT ?
 """
 
 # The same for a lane that has gates, with what names them: the index does not cover these.

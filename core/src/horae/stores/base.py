@@ -176,8 +176,7 @@ class Claim(NamedTuple):
     ``resources`` is a JSON list, ``resource_outcomes`` a JSON object with what became of those
     that this occurrence's earlier attempts got to.
 
-    A named tuple, like Settlement: one is made for each run, and frozen classes cost ten times
-    as much to make.
+    A named tuple: one is made for each run, and frozen classes cost ten times as much to make.
     """
 
     event_id: int
@@ -204,8 +203,9 @@ class Claim(NamedTuple):
     absent: str | int | None = None
 
 
-class Settlement(NamedTuple):
-    """How a claim ended, and how its event stands from then on; its first two fields name it.
+@attrs.define
+class Settlement:
+    """How a claim ended, and how its event stands from then on; ``key`` names it.
 
     ``keeps_hold`` says that the run was given up while its code goes on: whatever gates it had
     passed stay occupied until ``release`` is told that it ended, or its host is lost.
@@ -237,6 +237,11 @@ class Settlement(NamedTuple):
     resources: str | None = None
     resource_outcomes: str | None = None
     keeps_hold: bool = False
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Event and claim."""
+        return self.event_id, self.claim
 
 
 @attrs.frozen

@@ -120,7 +120,7 @@ class MemoryStore(MemoryTransfer, MemoryRetention):
             for one in valid:
                 self._conclude(self._data.events[one.event_id], one)
             self._gates.leave(self._data, valid)
-        return {one[:2] for one in settlements} - {one[:2] for one in valid}
+        return {one.key for one in settlements} - {one.key for one in valid}
 
     def _runs_under(self, one: Settlement) -> bool:
         event = self._data.events.get(one.event_id)

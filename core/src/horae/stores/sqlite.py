@@ -8,7 +8,9 @@ added and changed by command stands in ``_sqlite_adding`` and ``_sqlite_control`
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from itertools import starmap
+from operator import attrgetter
+from typing import Any, Final, Literal
 
 from horae.stores import _rows
 from horae.stores import _statements as sql
@@ -30,6 +32,9 @@ from horae.stores.base import (
     carry_out,
 )
 from horae_hookspecs import Cause, ScheduledEvent
+
+_TURN: Final = attrgetter("priority", "due", "event_id")
+"""In what order claims are handed over."""
 
 
 class SqliteStore(SqliteTransfer, SqliteRetention):
@@ -97,22 +102,23 @@ class SqliteStore(SqliteTransfer, SqliteRetention):
     def _take(self, writer: sqlite3.Connection, host_id: str, ids: list[int]) -> list[Claim]:
         if not ids:
             return []
-        rows = writer.execute(sql.TAKE, (host_id, json.dumps(ids))).fetchall()
-        claims = [Claim(*row) for row in rows]
-        claims.sort(key=lambda claim: (claim.priority, claim.due, claim.event_id))
-        return claims
+        rows = writer.execute(sql.TAKE, (host_id, json.dumps(ids)))
+        return sorted(map(Claim._make, rows), key=_TURN)
 
     def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
         """One look at who still holds its claim, then two updates by key for each of those."""
         with self.transaction(), self._write() as writer:
             ids = json.dumps([one.event_id for one in settlements])
-            held = {row[:2]: row[2:] for row in writer.execute(sql.HELD, (ids,))}
-            valid = [one for one in settlements if one[:2] in held]
-            write_all(writer, sql.SETTLE_EVENT, map(_event_end, valid))
-            write_all(writer, sql.SETTLE_RUN, [_run_end(one, held[one[:2]]) for one in valid])
+            held = {row[0]: row[1:] for row in writer.execute(sql.HELD, (ids,))}
+            valid = [
+                (one, held[one.event_id][1:])
+                for one in settlements
+                if one.event_id in held and held[one.event_id][0] == one.claim
+            ]
+            write_all(writer, sql.SETTLE_EVENT, [_event_end(one) for one, _ in valid])
+            write_all(writer, sql.SETTLE_RUN, starmap(_run_end, valid))
             leaving = []
-            for one in valid:
-                lane, priority, next_due, _, is_inside = held[one[:2]]
+            for one, (lane, priority, next_due, _, is_inside) in valid:
                 if next_due is not None:
                     self._follow(writer, one.event_id)
                 elif one.due is not None:
@@ -122,7 +128,7 @@ class SqliteStore(SqliteTransfer, SqliteRetention):
                 if is_inside:
                     leaving.append(one)
             self._gates.leave(writer, leaving)
-        return {one[:2] for one in settlements} - held.keys()
+        return {one.key for one in settlements} - {one.key for one, _ in valid}
 
     def release(self, event_id: int, claim: int) -> None:
         """Rides horae_hold_event."""

@@ -2,9 +2,9 @@
 
 The first line says which format this is, and when it was exported. Then comes a line for each
 record, tagged with its table: what was known of types, rules that hold back, events, runs. The last
-line counts them, so that a file that was cut short is known as such. Columns are those of the schema, without those that mean nothing
-elsewhere; a lane is written out, NULL is left out, JSON is a value and no text, and instants are
-microseconds since the epoch, as everywhere in a store.
+line counts them, so that a file that was cut short is known as such. Columns are those of the
+schema, without those that mean nothing elsewhere; a lane is written out, NULL is left out, JSON is
+a value and no text, and instants are microseconds since the epoch, as everywhere in a store.
 """
 
 import json
