@@ -76,7 +76,7 @@ class _Claimer:
         """Claim one batch; the steps of SQLite's virtual machine that it took."""
         counter = _Counter()
         # No verb tells what it cost, so the store's own connection is asked.
-        writer: sqlite3.Connection | Any = self.store._writer
+        writer: sqlite3.Connection | Any = self.store._writer.connection
         writer.set_progress_handler(counter.add, STEPS)
         self._take()
         writer.set_progress_handler(None, 0)
