@@ -5,9 +5,9 @@ a limit, of a type and resource or origin. An event that meets a full gate is se
 no later claim looks at it again, and somebody who leaves the gate lets the next one go.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 from horae.stores._heads import Pair
 from horae.stores.base import Provider
@@ -16,10 +16,15 @@ TENTH: Final = 10
 """Of so many picks, one goes to the longest overdue."""
 
 MOST_LOOKED_AT: Final = 4096
-"""How many events one claim looks at, and so sets aside, at the most: a turn stays short."""
+"""How many events one claim sets aside, at the most: a turn stays short."""
 
 Row = tuple[Any, ...]
 """A due event: priority, due, id and lane; in a lane with gates also resource and origin."""
+
+Closed: TypeAlias = tuple[Collection[str | None], Collection[str | None]]
+"""Resources and origins whose events need not be looked at."""
+
+NONE: Final[Closed] = ((), ())
 
 
 def choose(found: Sequence[Row], limit: int, turn: int, passes: Callable[[Row], bool]) -> list[Row]:
@@ -50,6 +55,7 @@ class Gates:
         self._held: dict[str, int] = {}
         self._entering: Counter[str] = Counter()
         self._rooms: dict[str, int] = {}
+        self._closed: dict[int, dict[str, set[str | None]]] = defaultdict(lambda: defaultdict(set))
         self.full: list[tuple[str, int]] = []
 
     def __contains__(self, lane: int) -> bool:
@@ -83,21 +89,26 @@ class Gates:
         if provider is None:
             return True
         gates = provider.gates(row[4], row[5])
-        for gate, room in gates:
-            queues = gate != provider.own_gate
-            if queues:
-                self._rooms[gate] = room
-            if self._inside(gate) >= room:
-                if queues:
-                    self.full.append((gate, row[2]))
+        for gate in gates:
+            if gate.field is not None:
+                self._rooms[gate.name] = gate.room
+            if self._inside(gate.name) >= gate.room:
+                if gate.field is not None:
+                    self.full.append((gate.name, row[2]))
+                    self._closed[row[3]][gate.field].add(gate.value)
                 return False
-        self._entering.update(gate for gate, _ in gates)
+        self._entering.update(gate.name for gate in gates)
         return True
+
+    def closed(self, lane: int) -> Closed:
+        """The resources, and the origins, whose gates were full for events of ``lane``."""
+        closed = self._closed[lane]
+        return closed["resource"], closed["origin"]
 
     def of_event(self, lane: int, resource: str | None, origin: str | None) -> list[str]:
         """The gates that an event has to pass."""
         provider = self._gated.get(lane)
-        return [] if provider is None else [gate for gate, _ in provider.gates(resource, origin)]
+        return [] if provider is None else [gate.name for gate in provider.gates(resource, origin)]
 
     def with_room(self) -> list[str]:
         """The gates that were met and have room left: more may pass than have tried."""
@@ -120,22 +131,26 @@ class Picker:
         gates: Gates,
         due: Sequence[Pair],
         limit: int,
-        fetch: Callable[[Pair, int], Iterable[Row]],
+        fetch: Callable[[Pair, int, Closed], Iterable[Row]],
         block: Callable[[Sequence[tuple[str, int]]], object],
     ) -> list[int]:
         """The ids to claim, from the pairs that have something ``due``.
 
-        ``fetch`` gives the first rows of a pair in their order, ``block`` sets events aside at
-        their gates.
+        ``fetch`` gives the first rows of a pair in their order, but for those of some resources
+        and origins; ``block`` sets events aside at their gates.
         """
         if not due:
             return []
         # Twice the fair share of each pair: enough that one busy type fills the batch when the
         # others have little, and bounded so that five hundred types stay cheap.
         share = limit if len(due) == 1 else max(1, 2 * limit // len(due))
-        looked_at = 0
+        looked_at, past_closed = 0, False
         while True:
-            found = [row for pair in due for row in fetch(pair, share)]
+            found = [
+                row
+                for pair in due
+                for row in fetch(pair, share, gates.closed(pair[0]) if past_closed else NONE)
+            ]
             if len(due) > 1:
                 found.sort()
             contended = len(found) > limit and found[0][0] != found[-1][0]
@@ -146,9 +161,12 @@ class Picker:
             else:
                 chosen = found[:limit]
             looked_at += len(found)
-            if not gates.full or len(chosen) == limit or looked_at >= MOST_LOOKED_AT:
+            if not gates.full or len(chosen) == limit or looked_at >= 2 * MOST_LOOKED_AT:
                 break
-            # Those in front have stepped aside: there may be more behind them.
+            # Those in front have stepped aside: there may be more behind them. Of a great crowd
+            # the next claims take care, and this one looks past it: to skip an event takes a
+            # twentieth of what it takes to set it aside.
+            past_closed = looked_at >= MOST_LOOKED_AT
             share = max(share, min(4 * share, MOST_LOOKED_AT // len(due)))
         self._turn += contended * len(chosen)
         return [row[2] for row in chosen]

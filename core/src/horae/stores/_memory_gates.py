@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from horae.stores._gates import Gates, Picker, Row
+from horae.stores._gates import Closed, Gates, Picker, Row
 from horae.stores._heads import Pair
 from horae.stores._memory_rows import Data, Event
 from horae.stores.base import Claim, Provider, Settlement
@@ -40,9 +40,12 @@ class MemoryGates:
 
         for rows in pairs.values():
             rows.sort()
-        return self._picker.pick(
-            gates, list(pairs), limit, lambda pair, most: pairs[pair][:most], block
-        )
+
+        def fetch(pair: Pair, most: int, closed: Closed) -> Sequence[Row]:
+            rows = [r for r in pairs[pair] if r[4] not in closed[0] and r[5] not in closed[1]]
+            return rows[:most]
+
+        return self._picker.pick(gates, list(pairs), limit, fetch, block)
 
     def enter(self, data: Data, gates: Gates, host_id: str, claims: Iterable[Claim]) -> None:
         """Record who is inside now, and let others go where there is room left."""

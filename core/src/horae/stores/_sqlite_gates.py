@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 
 from horae.stores import _statements as sql
-from horae.stores._gates import Gates, Picker
+from horae.stores._gates import Closed, Gates, Picker, Row
 from horae.stores._heads import Heads, Pair
 from horae.stores._sqlite_connections import Db
 from horae.stores.base import Claim, Provider, Settlement
@@ -38,15 +38,19 @@ class SqliteGates:
         limit: int,
     ) -> list[int]:
         """The ids to claim; those at full gates are set aside."""
-        return self._picker.pick(
-            gates,
-            due,
-            limit,
-            lambda pair, most: writer.execute(
-                sql.PICK_GATED if pair[0] in gates else sql.PICK, (*pair, now, most)
-            ),
-            lambda full: writer.executemany(sql.BLOCK, full),
-        )
+
+        def fetch(pair: Pair, most: int, closed: Closed) -> Iterable[Row]:
+            if pair[0] not in gates:
+                return writer.execute(sql.PICK, (*pair, now, most))
+            if not any(closed):
+                return writer.execute(sql.PICK_GATED, (*pair, now, most))
+            values = [json.dumps(list(one)) for one in closed]
+            return writer.execute(sql.PICK_PAST, (*pair, now, *values, most))
+
+        def block(full: Sequence[tuple[str, int]]) -> None:
+            writer.executemany(sql.BLOCK, full)
+
+        return self._picker.pick(gates, due, limit, fetch, block)
 
     def enter(
         self, writer: sqlite3.Connection, gates: Gates, host_id: str, claims: Iterable[Claim]

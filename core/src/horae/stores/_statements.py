@@ -226,6 +226,14 @@ ORDER BY due, id LIMIT ?
 # The same for a lane that has gates, with what names them: the index does not cover these.
 PICK_GATED: Final = PICK.replace("lane FROM", "lane, resource, origin FROM")
 
+# The same but for events whose gates are known to be full: these are read and skipped.
+PICK_PAST: Final = PICK_GATED.replace(
+    "due <= ?",
+    """due <= ?
+      AND (resource IS NULL OR resource NOT IN (SELECT value FROM json_each(?)))
+      AND (origin IS NULL OR origin NOT IN (SELECT value FROM json_each(?)))""",
+)
+
 TAKE: Final = """
 UPDATE horae_event SET state = 'running', claim = claim + 1, host = ?
 WHERE id IN (SELECT value FROM json_each(?))

@@ -127,6 +127,17 @@ class Lane:
     kind: str
 
 
+class Gate(NamedTuple):
+    """What has room for so many runs at once, of the events whose ``field`` has this value; those
+    of a type as a whole have no field.
+    """
+
+    name: str
+    room: int
+    field: Literal["resource", "origin"] | None = None
+    value: str | None = None
+
+
 @attrs.frozen
 class Provider:
     """Whose code will run a lane's events, recorded with each run; and how many there may be.
@@ -152,19 +163,20 @@ class Provider:
         """The gate that all runs of a type with a ``limit`` pass."""
         return f"limit:{self.event_type}"
 
-    def gates(self, resource: str | None, origin: str | None) -> list[tuple[str, int]]:
-        """The gates that an event of this resource and origin passes to run, and the room in each.
+    def gates(self, resource: str | None, origin: str | None) -> list[Gate]:
+        """The gates that an event of this resource and origin passes to run.
 
         The gate of an exclusive resource is the same for all exclusive types.
         """
         gates, limits = [], self.concurrency
         if limits.limit is not None:
-            gates.append((self.own_gate, limits.limit))
+            gates.append(Gate(self.own_gate, limits.limit))
         if self.exclusive and resource is not None:
-            gates.append((f"resource:{resource}", 1))
+            gates.append(Gate(f"resource:{resource}", 1, "resource", resource))
         value = resource if limits.per == "resource" else origin
         if limits.per is not None and value is not None:
-            gates.append((f"{self.event_type}:{limits.per}:{value}", limits.each))
+            name = f"{self.event_type}:{limits.per}:{value}"
+            gates.append(Gate(name, limits.each, limits.per, value))
         return gates
 
 
