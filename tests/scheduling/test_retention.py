@@ -12,7 +12,7 @@ from horae_hookspecs import Outcome, ScheduledEvent
 from kit.events import LONG, outcomes, stored
 from kit.hosts import until
 
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 EVENT_TYPE = "horae.retention"
 
 
@@ -33,6 +33,13 @@ def the_event(host: Host) -> ScheduledEvent:
 def deleted(host: Host) -> list[Any]:
     """What each of its runs has told."""
     return [run.result for run in host.runs(event_type=EVENT_TYPE)]
+
+
+def pass_hours(host: Host, clock: SettableClock, hours: int) -> None:
+    """Let so much time pass, an hour at a time, and whatever is due run."""
+    for _ in range(hours):
+        clock.advance(HOUR)
+        host.run_until_idle(LONG)
 
 
 def test_a_young_store_has_no_such_event(host: Host, clock: SettableClock) -> None:
@@ -106,6 +113,62 @@ def test_each_type_has_its_rule(host_on: Callable[..., Host], clock: SettableClo
     host.run_until_idle(LONG)
     left = {one: host.events(event_type=one).total for one in ("other", "many", "kept")}
     assert left == {"other": 0, "many": 2, "kept": 4}
+
+
+def test_age_and_number_hold_together(host_on: Callable[..., Host], clock: SettableClock) -> None:
+    """What is too old goes, and so does what is too much; of a recurring event's runs as well."""
+    host = host_on(retention={"t": Retention(age=DAY, count=2), "often": Retention(count=2)})
+    host.register("often")(lambda context: None)
+    event = host.schedule("often", None, "every 1h")
+    with_history(host, 3)
+    pass_hours(host, clock, 5)
+    assert host.events(event_type="t").total == 2
+    assert len(outcomes(host, event)) == 2
+    pass_hours(host, clock, 25)
+    assert host.events(event_type="t").total == 0
+    assert len(outcomes(host, event)) == 2
+
+
+def test_all_of_it_goes(host_on: Callable[..., Host], clock: SettableClock) -> None:
+    """However many batches that takes."""
+    host = with_history(host_on(), BATCH)
+    clock.advance(31 * DAY)
+    host.run_until_idle(LONG)
+    assert deleted(host) == [{"events": BATCH, "runs": BATCH}]
+
+
+def test_it_is_looked_for_once_an_hour(host_on: Callable[..., Host], clock: SettableClock) -> None:
+    """Each hour anew: what gets old in between can wait that long."""
+    host = with_history(host_on(retention={"*": Retention(age=90 * MINUTE)}))
+    found = []
+    for minutes in (61, 39, 22):  # after which it is 61, 100 and 122 minutes old
+        clock.advance(minutes * MINUTE)
+        host.run_until_idle(LONG)
+        found.append(host.events(event_type=EVENT_TYPE).total)
+    assert found == [0, 0, 1]
+
+
+def test_a_clock_that_was_set_back_stops_nothing(host: Host, clock: SettableClock) -> None:
+    """It is looked for by the new time from then on."""
+    clock.advance(100 * DAY)
+    host.run_until_idle(LONG)
+    clock.advance(-50 * DAY)
+    with_history(host)
+    clock.advance(31 * DAY)
+    host.run_until_idle(LONG)
+    assert deleted(host) == [{"events": 3, "runs": 3}]
+
+
+def test_once_cancelled_it_comes_back_when_it_is_needed(host: Host, clock: SettableClock) -> None:
+    """What holds it back for good is a rule that keeps everything, or a pause."""
+    with_history(host)
+    clock.advance(31 * DAY)
+    host.run_until_idle(LONG)
+    host.cancel(the_event(host).id)
+    with_history(host, event_type="later")
+    clock.advance(31 * DAY)
+    host.run_until_idle(LONG)
+    assert host.events(event_type="later").total == 0
 
 
 def test_without_a_rule_nothing_goes(host_on: Callable[..., Host], clock: SettableClock) -> None:

@@ -161,6 +161,22 @@ def test_of_a_living_event_the_newest_runs_are_kept(
     assert claims_left(store, event_id) == (claims or [1, 2, 3, 4, 5])
 
 
+def test_of_two_runs_of_a_living_event_the_first_goes(store: Store) -> None:
+    """Two are enough for one to be old."""
+    event_id = recurring(store, 2)
+    assert prune(store, before=LATER) == (0, 1)
+    assert claims_left(store, event_id) == [2]
+
+
+def test_an_event_that_ended_of_late_has_all_of_its_runs(store: Store) -> None:
+    """They go with it, and none before it, however old they are."""
+    event_id = recurring(store, 3)
+    store.cancel(event_id, "ebb", LATER)
+    assert prune(store, before=LATER, runs=1) == (0, 0)
+    assert claims_left(store, event_id) == [1, 2, 3]
+    assert prune(store, before=LATER + 1) == (1, 3)
+
+
 def test_a_run_under_way_stays(store: Store) -> None:
     """While its event's old runs go."""
     event_id = recurring(store, 3)
