@@ -284,7 +284,7 @@ def mark(context):
 host.register("tide.mark")(mark)
 host.start()
 event = host.schedule("tide.mark")
-while host._engine._running or not host.runs():
+while host._engine._under_way.running or not host.runs():
     time.sleep(0.01)
 host._engine.wait_idle(5)
 print(host.id, flush=True)

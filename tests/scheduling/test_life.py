@@ -278,7 +278,7 @@ def test_a_busy_host_sees_what_others_schedule(host_on: Callable[..., Host]) -> 
         stop.set()
         waker.join()
     assert run is not None
-    assert run.started - run.occurrence < timedelta(seconds=1)
+    assert run.id < event.id + 50  # each event has one run, so it was among the next to run
 
 
 # Watching

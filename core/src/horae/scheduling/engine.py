@@ -1,14 +1,10 @@
 """The loop: settle what ended, claim what is due, hand it over, wait.
 
-One thread runs it. A run is in one of three places: queued (handed to an executor, not begun),
-running, done (its result waits for the next settle). It is moved between them under one lock, so
-whoever moves it owns it. What is in none of them has been settled or given up, and whatever comes
-for it later is fenced.
+One thread runs it. What was claimed is in the hands of ``UnderWay`` until it is settled.
 """
 
 import threading
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -21,13 +17,13 @@ from horae.scheduling.claimables import Claimable
 from horae.scheduling.executors import AsyncExecutor, InlineExecutor, ThreadExecutor
 from horae.scheduling.leases import Lease
 from horae.scheduling.process_executor import AVAILABLE, ProcessExecutor
-from horae.scheduling.progress import ProgressNotes
 from horae.scheduling.recurrence import Result, load_schedule, settlement
 from horae.scheduling.reentry import Reentries
 from horae.scheduling.requests import Planner
-from horae.scheduling.runner import Room, RunnerWork
+from horae.scheduling.runner import RunnerWork
+from horae.scheduling.under_way import Ended, UnderWay
 from horae.settings import Settings
-from horae.stores.base import Claimed, Lane, Progress, Provider, Settlement, Store
+from horae.stores.base import Claimed, Lane, Provider, Settlement, Store
 from horae_hookspecs import Cause, Executor, HostView, Outcome, Work
 
 MAX_BATCH: Final = 1000
@@ -77,13 +73,7 @@ class Engine:
         self._processes = ProcessExecutor(settings.processes)
         if AVAILABLE:
             self._own_executors["process"] = self._processes
-        self._queued: dict[tuple[int, int], RunnerWork] = {}
-        self._running: dict[tuple[int, int], RunnerWork] = {}
-        self._done: deque[tuple[RunnerWork, Result]] = deque()
-        self._progress = ProgressNotes()
-        self._moving = threading.Lock()
-        self._ended_late: deque[tuple[int, int]] = deque()
-        self._outstanding: Counter[Room] = Counter()
+        self._under_way = UnderWay()
         self._lookahead = 0
         self._looked = time.monotonic()
         self._reentries = Reentries(settings.reentry_rate, store.backlog)
@@ -123,8 +113,8 @@ class Engine:
     def give_back(self) -> None:
         """Give back at once whatever has not begun, and stop claiming; for an impatient stop."""
         self._closed = True
-        self._return_queued(lambda _: True)
-        for work in list(self._running.values()):
+        self._under_way.give_back(lambda _: True)
+        for work in self._under_way.running:
             self._abandon(work, "the host was told to stop at once")
         self.wake()
 
@@ -167,72 +157,53 @@ class Engine:
         """Tell a running job of this event that it is not wanted any more; one that was claimed
         and has not begun is given back, and never does.
         """
-        if self._return_queued(lambda work: work.event_id == event_id):
+        if self._under_way.give_back(lambda work: work.event_id == event_id):
             self.wake()
-        for work in list(self._running.values()):
+        for work in self._under_way.running:
             if work.event_id == event_id:
                 work.cancelled = True
                 self._call_executor(work, work.room.executor.cancel)
 
     def cancel_marked(self) -> None:
         """Do so for every event here whose cancellation is on record."""
-        if self._under_way():
+        if self._under_way:
             for event_id in self.store.cancellations(self._lease.id):
                 self.cancel(event_id)
 
     def take_back(self, chosen: Callable[[RunnerWork], bool]) -> None:
         """Give back what was claimed and has not begun: its event was changed or paused."""
-        if self._return_queued(chosen):
+        if self._under_way.give_back(chosen):
             self.wake()
 
     # -- the desk of the runs
 
     def begin(self, work: RunnerWork) -> bool:
         """Either the run begins, or it was given back."""
-        started = self.clock.micros()
-        with self._moving:
-            if self._queued.pop(work.key, None) is None:
-                return False
-            work.started = started
-            timeout = work.entry.policy.timeout
-            if timeout is not None:
-                work.deadline = started + timeout // timedelta(microseconds=1)
-            self._running[work.key] = work
-        return True
+        started, timeout = self.clock.micros(), work.entry.policy.timeout
+        deadline = None if timeout is None else started + timeout // timedelta(microseconds=1)
+        return self._under_way.begin(work, started, deadline)
 
     def report(self, work: RunnerWork, result: Result) -> bool:
         """The first outcome counts, a later one is fenced."""
-        if not self._end(work, self._running, result):
+        if not self._under_way.end(work, result):
             logs.get().info("run.fenced", event_id=work.event_id, claim=work.claim)
-            self._ended_late.append(work.key)  # only now it leaves its gates
+            self._under_way.end_late(work)
             self._wake.set()
             return False
         # While more is queued, results gather for one larger settle.
-        gathered = self._draining or len(self._queued) <= self._lookahead // 4
+        gathered = self._draining or self._under_way.waiting <= self._lookahead // 4
         if gathered and not self._wake.is_set():  # to set it takes its lock, set or not
             self._wake.set()
         return True
 
     def progress(self, work: RunnerWork, fraction: float, text: str) -> None:
-        """The last word counts, and none that comes after the end."""
-        with self._moving:
-            if work.key in self._running:
-                self._progress.note(Progress(*work.key, fraction, text))
-
-    def _end(
-        self, work: RunnerWork, place: dict[tuple[int, int], RunnerWork], result: Result
-    ) -> bool:
-        """Move a run from ``place`` to the done ones; False when it was not there any more."""
-        with self._moving:
-            if place.pop(work.key, None) is None:
-                return False
-            self._done.append((work, result))
-            return True
+        """Noted, and stored by a turn to come."""
+        self._under_way.note(work, fraction, text)
 
     # -- the loop
 
     def _loop(self) -> None:
-        while not (self._stopping and not self._under_way()) and self.failure is None:
+        while not (self._stopping and not self._under_way) and self.failure is None:
             pause = self._try_turn()
             with self._turned:
                 self._turns += 1
@@ -257,10 +228,9 @@ class Engine:
             self._idle = False
             self._troubles += 1
             text = str(error) if isinstance(error, StoreError) else describe(error)
-            logs.get().error("engine.refused", error=text, kept=len(self._done))
+            logs.get().error("engine.refused", error=text, kept=self._under_way.ended)
             if self._stopping and self._troubles > len(PAUSES):
-                self._done.clear()  # what could not be stored is rescued by the next start
-                self._outstanding.clear()
+                self._under_way.forget_done()
             return PAUSES[min(self._troubles, len(PAUSES)) - 1]
         self._troubles = 0
         return 0
@@ -270,12 +240,7 @@ class Engine:
         self._next_due = NEVER  # whatever is scheduled from here on asks for another turn
         self._give_up_late(now)
         self._lose_patience()
-        # In this order: who ended late was among the done ones before.
-        late = [self._ended_late.popleft() for _ in range(len(self._ended_late))]
-        done = [self._done.popleft() for _ in range(len(self._done))]
-        freed = Counter(work.room for work, _ in done)
-        self._outstanding.subtract(freed)  # before the claim, which fills what has become free
-        told = self._told(done)
+        done, late, told = self._under_way.take()
         try:
             # Not in the transaction: a schedule may take its time to say what was missed.
             settlements = self._settlements(done)
@@ -287,10 +252,7 @@ class Engine:
                     self.store.release(*key)
                 works = self._claim(now)
         except BaseException:
-            self._ended_late.extendleft(reversed(late))
-            self._outstanding.update(freed)
-            self._done.extendleft(reversed(done))
-            self._progress.put_back(told)
+            self._under_way.put_back(done, late, told)
             raise
         self._look_ahead(sum(work.started > 0 and not work.spare for work, _ in done), works)
         for work in works:
@@ -298,20 +260,7 @@ class Engine:
         # Last: whatever goes wrong in it, nothing claimed is left.
         self._announce(done, settlements, fenced)
         due = self._next_due <= now
-        self._idle = not (works or due or self._under_way())
-
-    def _told(self, done: Sequence[tuple[RunnerWork, Result]]) -> Sequence[Progress]:
-        """How far runs are, and what of their resources is done, as far as it is to be stored."""
-        told = self._progress.take(work.key for work, _ in done)
-        works = [self._running.get(one[:2]) for one in told]
-        return [
-            one if work is None else one._replace(resources=work.resources_so_far())
-            for one, work in zip(told, works, strict=True)
-        ]
-
-    def _under_way(self) -> bool:
-        """Whether anything that was claimed is not settled yet."""
-        return any(self._outstanding.values())
+        self._idle = not (works or due or self._under_way)
 
     def _look_ahead(self, settled: int, works: Sequence[RunnerWork]) -> None:
         """Keep as much queued as is done in a moment: enough to keep the executors busy, and no
@@ -329,13 +278,13 @@ class Engine:
     def _lose_patience(self) -> None:
         """Give back what has been queued for long: the work was quick, and is not any more."""
         since = time.monotonic() - PATIENCE
-        oldest = next(iter(self._queued.values()), None)  # they were queued in this order
-        if oldest is None or oldest.queued >= since:
+        oldest = self._under_way.oldest_queued()
+        if oldest is None or oldest >= since:
             return
-        if self._return_queued(lambda work: work.queued < since):
+        if self._under_way.give_back(lambda work: work.queued < since):
             self._lookahead = 0
 
-    def _settlements(self, done: Sequence[tuple[RunnerWork, Result]]) -> list[Settlement]:
+    def _settlements(self, done: Ended) -> list[Settlement]:
         kinds = self.registry.snapshot.kinds
         return [settlement(work.row, result, work.entry.policy, kinds) for work, result in done]
 
@@ -345,7 +294,7 @@ class Engine:
         if self._closed:
             return works
         for claimable in self._claimables(now):
-            room = claimable.left(self._outstanding)
+            room = claimable.left(self._under_way.taken)
             claimed = self._claim_for(claimable.providers, now, room + self._lookahead)
             works += [claimable.work(self, claim) for claim in claimed.claims]
             if claimed.next_due is not None and room > 0:
@@ -360,8 +309,8 @@ class Engine:
 
         When the next one of such a type is due, if there is room left for it.
         """
-        for _ in range(claimable.spare_left(self._outstanding)):
-            under_way = [*self._queued.values(), *self._running.values(), *works]
+        for _ in range(claimable.spare_left(self._under_way.taken)):
+            under_way = [*self._under_way.queued, *self._under_way.running, *works]
             idle = claimable.idle(under_way)
             claimed = self._claim_for(idle, now, 1) if idle else Claimed((), None)
             works += [claimable.work(self, claim, spare=True) for claim in claimed.claims]
@@ -412,18 +361,17 @@ class Engine:
         return self._own_executors.get(name) or snapshot.executors.get(name)
 
     def _hand_over(self, work: RunnerWork) -> None:
-        self._outstanding[work.room] += 1
-        self._queued[work.key] = work
+        self._under_way.queue(work)
         try:
             work.room.executor.submit(work)
         except BaseException as error:
             hook_failed(work.entry.generation.plugin, "horae_executors", error)
             failed = work.result(Outcome.FAILED, error=describe(error), cause=Cause.ERROR)
-            self._end(work, self._queued, failed)
+            self._under_way.end_unbegun(work, failed)
 
     def _announce(
         self,
-        done: Sequence[tuple[RunnerWork, Result]],
+        done: Ended,
         settlements: Sequence[Settlement],
         fenced: set[tuple[int, int]],
     ) -> None:
@@ -466,16 +414,16 @@ class Engine:
         # The first look comes before the first sleep: who is woken all the time never sleeps.
         while not (self._look_around() or self._wake.is_set()):
             timeout = self._until_next()
-            if timeout <= 0 or self._wake.wait(timeout) or self._done:
+            if timeout <= 0 or self._wake.wait(timeout) or self._under_way.ended:
                 break
         self._wake.clear()
 
     def _until_next(self) -> float:
-        moments = [work.deadline for work in list(self._running.values()) if work.deadline]
+        moments = [work.deadline for work in self._under_way.running if work.deadline]
         until = min([*moments, self._next_due])
-        oldest = next(iter(list(self._queued.values())), None)
-        patience = PATIENCE if oldest is None else oldest.queued + PATIENCE - time.monotonic()
-        seconds = min(patience, self._progress.until_next(), (until - self.clock.micros()) / 1e6)
+        oldest = self._under_way.oldest_queued()
+        patience = PATIENCE if oldest is None else oldest + PATIENCE - time.monotonic()
+        seconds = min(patience, self._under_way.until_note(), (until - self.clock.micros()) / 1e6)
         return min(self._settings.poll, seconds)
 
     def _look_around(self) -> bool:
@@ -491,7 +439,7 @@ class Engine:
     # -- giving up and giving back
 
     def _give_up_late(self, now: int) -> None:
-        for work in list(self._running.values()):
+        for work in self._under_way.running:
             if work.deadline is not None and work.deadline <= now:
                 limit = work.entry.policy.timeout
                 reason = f"still running after its timeout of {limit}"
@@ -513,7 +461,7 @@ class Engine:
             cause=cause,
             keeps_hold=True,
         )
-        if not self._end(work, self._running, result):
+        if not self._under_way.end(work, result):
             return False
         work.cancelled = True
         self._call_executor(work, work.room.executor.replace)
@@ -533,13 +481,6 @@ class Engine:
         except BaseException as error:
             hook_failed(work.entry.generation.plugin, "horae_executors", error)
 
-    def _return_queued(self, chosen: Callable[[RunnerWork], bool]) -> int:
-        return sum(
-            self._end(work, self._queued, work.result(Outcome.RETURNED))
-            for work in list(self._queued.values())
-            if chosen(work)
-        )
-
     def _retire(
         self,
         chosen: Callable[[RunnerWork], bool],
@@ -549,8 +490,8 @@ class Engine:
         self._draining += 1
         try:
             self._turn_over()  # a claim that was under way has been handed over after this
-            returned = self._return_queued(chosen)
-            running = [work for work in list(self._running.values()) if chosen(work)]
+            returned = self._under_way.give_back(chosen)
+            running = [work for work in self._under_way.running if chosen(work)]
             self.wake()
             self.wait(lambda: self._ended(running), timeout)
             abandoned = sum(self._abandon(work, reason) for work in running)
@@ -561,7 +502,7 @@ class Engine:
         return Drained(len(running) - abandoned, returned, abandoned)
 
     def _ended(self, works: Sequence[RunnerWork]) -> bool:
-        return self._stopping or not any(work.key in self._running for work in works)
+        return self._stopping or not any(map(self._under_way.runs, works))
 
     def _turn_over(self) -> None:
         """Wait for the end of a turn that began after now, but not for ever for a sick store."""

@@ -1,7 +1,7 @@
 """What a command changes of the events in the dictionary store: the verbs under "control"."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -35,18 +35,19 @@ class MemoryControl(MemoryData):
         with self._lock:
             event = self._live(event_id)
             if event is not None:
-                self._cancel(event, reason, now)
+                self._cancel([event], reason, now)
             return event is not None
 
-    def _cancel(self, event: Event, reason: str, now: int) -> None:
-        event.reason = reason
-        if event.state is State.RUNNING:
-            event.cancel_requested, event.following = True, None
-        else:
-            event.state, event.due, event.blocked = State.CANCELLED, None, None
-            event.ended = now
-            event.last_outcome = event.last_outcome or Outcome.CANCELLED
-        self._gates.give_way(self._data, [event.id])
+    def _cancel(self, events: Sequence[Event], reason: str, now: int) -> None:
+        for event in events:
+            event.reason = reason
+            if event.state is State.RUNNING:
+                event.cancel_requested, event.following = True, None
+            else:
+                event.state, event.due, event.blocked = State.CANCELLED, None, None
+                event.ended = now
+                event.last_outcome = event.last_outcome or Outcome.CANCELLED
+        self._gates.give_way(self._data, [event.id for event in events])
 
     def cancel_missing(self, missing: CancelMissing, now: int) -> list[int]:
         """By origin, then by resource."""
@@ -59,10 +60,9 @@ class MemoryControl(MemoryData):
                     if left:
                         event.new = attrs.evolve(event.new, resources=left)
                     elif resources or (resource is not None and resource not in missing.resources):
-                        over.append(event.id)
-            for event_id in over:
-                self.cancel(event_id, missing.reason, now)
-        return over
+                        over.append(event)
+            self._cancel(over, missing.reason, now)
+        return [event.id for event in over]
 
     def cancel_all(self, filters: Mapping[str, Any], reason: str, now: int) -> int:
         """What the listing would find."""
@@ -70,8 +70,7 @@ class MemoryControl(MemoryData):
         with self._lock:
             live = [event for event in self._data.events.values() if event.state not in OVER]
             found = [one for one in live if _filters.matches(self._model(one), EVENTS, filters)]
-            for event in found:
-                self._cancel(event, reason, now)
+            self._cancel(found, reason, now)
         return len(found)
 
     def pause(self, event_id: int, paused: bool) -> bool:
@@ -79,7 +78,7 @@ class MemoryControl(MemoryData):
         with self._lock:
             event = self._live(event_id)
             if event is not None:
-                self._mark(event, None, paused=paused)
+                self._mark([event], None, paused=paused)
             return event is not None
 
     def add_pause(self, field: PauseField, value: str, now: int) -> bool:
@@ -98,14 +97,16 @@ class MemoryControl(MemoryData):
             return known
 
     def _mark_all(self, field: PauseField, value: str, *, paused: bool) -> None:
-        for event in self._data.events.values() if field in PAUSE_BITS else ():
-            if event.state not in OVER and getattr(event.new, field) == value:
-                self._mark(event, field, paused=paused)
+        if field in PAUSE_BITS:
+            live = [event for event in self._data.events.values() if event.state not in OVER]
+            found = [event for event in live if getattr(event.new, field) == value]
+            self._mark(found, field, paused=paused)
 
-    def _mark(self, event: Event, field: PauseField | None, *, paused: bool) -> None:
+    def _mark(self, events: Sequence[Event], field: PauseField | None, *, paused: bool) -> None:
         bit = PAUSE_BITS[field]
-        event.paused, event.blocked = event.paused & ~bit | bit * paused, None
-        self._gates.give_way(self._data, [event.id])
+        for event in events:
+            event.paused, event.blocked = event.paused & ~bit | bit * paused, None
+        self._gates.give_way(self._data, [event.id for event in events])
 
     def run_now(self, event_id: int, now: int) -> bool:
         """An occurrence that is overdue stays what it is."""
@@ -130,19 +131,22 @@ class MemoryControl(MemoryData):
             names = ("event_type", "schema_version", "kind")
             given |= {name: v for name in names if (v := getattr(change, name)) is not None}
             event.new = attrs.evolve(event.new, **given)
-            self._change_lane(event)
+            changes_lane = self._change_lane(event)
             if change.due is not None and change.occurrence is not None:
                 self._move(event, change.due, change.occurrence)
             elif change.arguments is not None and event.state is State.QUARANTINED:
                 event.state, event.reason = State.PENDING, None
                 event.interruptions = event.attempt = 0
+            if moves or changes_lane:
+                self._gates.give_way(self._data, [event.id])
             return True
 
-    def _change_lane(self, event: Event) -> None:
+    def _change_lane(self, event: Event) -> bool:
         lane = self._lane(event.new)
-        if event.lane != lane:
-            event.lane, event.blocked = lane, None
-            self._gates.give_way(self._data, [event.id])
+        if event.lane == lane:
+            return False
+        event.lane, event.blocked = lane, None
+        return True
 
     def _follow(self, event: Event) -> bool:
         """What the event was changed to while it ran comes into force; whether there is any."""

@@ -70,7 +70,9 @@ class MemoryData:
         refuse_connection(connection)
         may_fail = any(event.on_conflict == "error" for event in events)
         with self.transaction() if may_fail else self._lock:
-            return [self._add(event) for event in events]
+            added = [self._add(event) for event in events]
+            self._gates.give_way(self._data, [one.id for one in added if one.replaced])
+            return added
 
     def _add(self, new: NewEvent) -> Added:
         holder = None if new.key is None else self._holder(new)
@@ -123,7 +125,6 @@ class MemoryData:
         event.state, event.due, event.occurrence = State.PENDING, due, occurrence
         event.attempt = event.interruptions = 0
         event.covered = event.resource_outcomes = event.reason = event.blocked = None
-        self._gates.give_way(self._data, [event.id])
 
     def _lane(self, new: NewEvent) -> Lane:
         name = (new.event_type, new.schema_version, new.kind)
