@@ -3,7 +3,7 @@
 import signal
 import subprocess
 
-from kit.commands import Command, is_running
+from kit.commands import TIDE, Command, is_running
 from kit.hosts import until
 
 
@@ -131,3 +131,20 @@ def test_plugins_bring_commands(tide: Command) -> None:
     assert done.stdout == "high water\n"
     assert "Plugin 'aground' (aground-plugin 1.0) was asked for commands and failed" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_plugin_that_is_needed_goes_with_those_that_need_it(horae: Command) -> None:
+    """Refused by their names first; info tells who needs whom."""
+    horae.install("reef", TIDE.replace("tide", "reef"))
+    horae.install("tide", TIDE, requires=["reef-plugin"])
+    with horae.serving("--name", "quay"):
+        horae("plugin", "load", "tide")
+        assert horae.json("plugin", "info", "tide")["requires"] == ["reef"]
+        assert horae.json("plugin", "info", "reef")["required_by"] == ["tide"]
+        refused = horae("plugin", "unload", "reef", code=1).stdout
+        assert "needed by tide" in refused
+        assert horae.json("plugin", "info", "reef")["hosts"][0]["desired"] == "loaded"
+        unloaded = horae("plugin", "unload", "reef", "--include-dependents").stdout
+        assert "before it, tide:" in unloaded
+        states = {row["name"]: row["desired"] for row in horae.json("plugin", "list")}
+        assert states["tide"] == states["reef"] == "unloaded"

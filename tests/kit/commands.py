@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -77,7 +77,9 @@ class Command:
             "PYTHONPATH": os.pathsep.join([str(folder / "site"), *_given_path()]),
         }
 
-    def install(self, name: str, source: str, version: str = "1.0") -> None:
+    def install(
+        self, name: str, source: str, version: str = "1.0", requires: Sequence[str] = ()
+    ) -> None:
         """Put a plugin where this command finds it, as pip would."""
         wheel = build_wheel(
             self.folder / "wheels",
@@ -85,6 +87,7 @@ class Command:
             version,
             {f"{name}_plugin/__init__.py": source},
             {name: f"{name}_plugin"},
+            requires,
         )
         unpack(wheel, self.folder / "site")
 

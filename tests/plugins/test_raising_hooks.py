@@ -18,6 +18,7 @@ WHILE_LOADING: Final = {
     "horae_event_types",
     "horae_schedule_kinds",
     "horae_executors",
+    "horae_settings",
     "horae_activate",
 }
 WHILE_UNLOADING: Final = {"horae_deactivate"}

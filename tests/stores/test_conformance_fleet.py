@@ -3,7 +3,7 @@
 import attrs
 import pytest
 
-from horae.stores.base import CatalogueEntry, PluginRow, Store
+from horae.stores.base import CatalogueEntry, PluginRow, Store, Suspension
 from horae_hookspecs import PluginState
 from stores.samples import HOST, NOW, SECOND, a_host, add
 
@@ -90,7 +90,8 @@ def test_publishing_touches_no_event(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "desired"), [("load", "loaded"), ("unload", "unloaded"), ("upgrade", "loaded")]
+    ("action", "desired"),
+    [("load", "loaded"), ("unload", "unloaded"), ("upgrade", "loaded"), ("resume", "loaded")],
 )
 def test_a_request_is_kept_for_its_host(store: Store, action: str, desired: str) -> None:
     """It says what shall be done, what is wanted afterwards, and that nobody did it yet."""
@@ -108,7 +109,8 @@ def test_a_request_is_kept_for_its_host(store: Store, action: str, desired: str)
 
 def test_an_answer_closes_its_request(store: Store) -> None:
     """Everything that the host reports is told, and the request counts as done."""
-    number = store.request_plugin("tide", "acme", "load")
+    number = store.request_plugin("tide", "acme", "load", include_dependents=True)
+    assert row(store).include_dependents
     answer = attrs.evolve(
         row(store),
         done=number,
@@ -120,6 +122,8 @@ def test_an_answer_closes_its_request(store: Store) -> None:
         event_types=("acme.ping",),
         report={"finished": 1},
         ok=False,
+        settings_schema={"type": "object"},
+        suspended=Suspension("1.0", {"acme.ping": "it crashes"}),
     )
     store.report_plugin(answer)
     found = row(store)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from horae.errors import PluginBusy as PluginBusy
     from horae.errors import PluginError as PluginError
     from horae.errors import PluginLoadFailed as PluginLoadFailed
+    from horae.errors import PluginNeeded as PluginNeeded
     from horae.errors import PluginNotFound as PluginNotFound
     from horae.errors import SettingsError as SettingsError
     from horae.errors import StoreBusy as StoreBusy
@@ -67,6 +68,7 @@ __all__ = [
     "PluginBusy",
     "PluginError",
     "PluginLoadFailed",
+    "PluginNeeded",
     "PluginNotFound",
     "Retention",
     "SettableClock",

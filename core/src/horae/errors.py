@@ -23,6 +23,7 @@ HostError
     ├── PluginNotFound    no installed distribution has this entry point
     ├── PluginLoadFailed  the plugin failed in a named phase; nothing of it was left behind
     │   └── TypeTaken     another plugin owns the type
+    ├── PluginNeeded      other loaded plugins need it; nothing was changed
     └── PluginBusy        runs were still under way at the deadline; nothing was changed
 """
 
@@ -252,6 +253,18 @@ class TypeTaken(PluginLoadFailed):
         )
         self.name = name
         self.owner = owner
+
+
+class PluginNeeded(PluginError):
+    """Other loaded plugins need this one: ``dependents``, in the order of their loading."""
+
+    def __init__(self, plugin: str, action: str, dependents: Sequence[str]) -> None:
+        super().__init__(
+            f"Plugin {plugin!r} is needed by {', '.join(dependents)}, so nothing was changed. "
+            f"To {action} it with them: include_dependents=True (--include-dependents).",
+            plugin=plugin,
+        )
+        self.dependents = tuple(dependents)
 
 
 class PluginBusy(PluginError):

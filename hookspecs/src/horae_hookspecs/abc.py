@@ -442,7 +442,9 @@ class ActivationContext(Protocol):
 
     plugin: str
     host: HostView
-    settings: Mapping[str, Any]
+    settings: Any
+    """An instance of the class that ``horae_settings`` returns; else the mapping that the host has
+    for the plugin, which may be empty."""
 
     @property
     def log(self) -> Any:

@@ -284,6 +284,7 @@ class UnloadReport:
     Runs that were under way ``finished``, were ``returned`` unstarted and uncounted, or were
     ``abandoned`` at the deadline: recorded as interrupted, their late answers fenced.
     ``collected`` says that nothing holds the code any more; else ``holders`` names what does.
+    ``dependents`` are the reports of the plugins that were unloaded before it since they need it.
     """
 
     plugin: str
@@ -293,6 +294,7 @@ class UnloadReport:
     collected: bool
     holders: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
+    dependents: "tuple[UnloadReport, ...]" = ()
 
 
 PauseField = Literal["event_type", "origin", "resource"]

@@ -41,6 +41,16 @@ def horae_commands() -> Iterable[Any]:  # type: ignore[empty-body]
 
 
 @hookspec
+def horae_settings() -> type:  # type: ignore[empty-body]
+    """The attrs class of the plugin's settings.
+
+    What the host's configuration has for the plugin is read into it, as strictly as arguments, and
+    is ``context.settings`` then. What does not fit fails the load and is listed, each with its
+    path; fields without a default must be set.
+    """
+
+
+@hookspec
 def horae_activate(context: ActivationContext) -> None:
     """The plugin is about to go live: open what it needs, through the context."""
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 import click
@@ -11,9 +11,7 @@ from horae.cli.failures import fail
 from horae.cli.groups import Command
 from horae.cli.output import json_option, many_lines, print_json
 from horae.cli.session import client
-from horae.stores.base import PluginRow
-
-Action = Literal["load", "unload", "upgrade"]
+from horae.stores.base import PluginAction, PluginRow
 
 
 def _asking(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,8 +41,14 @@ def load(**asked: Any) -> None:
     _ask("load", **asked)
 
 
+_with_dependents = click.option(
+    "--include-dependents", is_flag=True, help="With the plugins that need it, the latest first."
+)
+
+
 @click.command(cls=Command)
 @_asking
+@_with_dependents
 def unload(**asked: Any) -> None:
     """Take a plugin out of every running host; its pending events wait, untouched."""
     _ask("unload", **asked)
@@ -52,15 +56,16 @@ def unload(**asked: Any) -> None:
 
 @click.command(cls=Command)
 @_asking
+@_with_dependents
 def upgrade(**asked: Any) -> None:
     """Replace a plugin by what pip put on disk, or leave everything as it was."""
     _ask("upgrade", **asked)
 
 
-def _ask(action: Action, name: str, drain: float | None, timeout: float, as_json: bool) -> None:
+def _ask(action: PluginAction, name: str, as_json: bool, **asked: Any) -> None:
     verdicts = []
     with client() as host:
-        answers = host.command_plugin(action, name, drain=drain, timeout=timeout)
+        answers = host.command_plugin(action, name, **asked)
         try:
             for row in _spinning(answers, f"Waiting for the hosts to {action} {name}"):
                 verdicts.append(row)
@@ -94,8 +99,12 @@ def _unloaded(
     collected: bool,
     holders: list[str],
     errors: list[str],
+    dependents: list[dict[str, Any]],
     **_: object,
 ) -> Iterator[str]:
+    for one in dependents:
+        yield f"before it, {one['plugin']}:"
+        yield from ("  " + line for line in _unloaded(**one))
     yield f"runs: {finished} finished, {returned} returned, {abandoned} abandoned"
     yield "its code is gone" if collected else "its code is still held:"
     for text in (*holders, *errors):

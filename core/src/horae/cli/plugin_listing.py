@@ -3,7 +3,7 @@
 import difflib
 from collections import Counter
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import click
@@ -13,6 +13,7 @@ from horae.cli.output import Row, json_option, listing, print_json, record
 from horae.cli.session import client
 from horae.errors import PluginNotFound
 from horae.host import Host
+from horae.plugins import dependencies
 from horae.plugins.discovery import BUILTIN_DISTRIBUTION, Candidate, discover
 from horae.stores.base import PluginRow
 from horae_hookspecs import PluginState, State
@@ -40,10 +41,11 @@ def info(name: str, as_json: bool) -> None:
     with client() as host:
         rows = [row for row in _rows(host, installed) if row["name"] == name]
         types = _type_rows(host, name)
+        schema = _settings_schema(host, name)
     if not rows and not types:
         near = difflib.get_close_matches(name, installed, n=1)
         raise PluginNotFound(name, sorted(installed), near[0] if near else None)
-    about = _about(name, installed.get(name))
+    about = {**_about(name, installed), "settings_schema": schema}
     hosts = [
         {column: row[column] for column in HOST_COLUMNS.split()} for row in rows if row["host"]
     ]
@@ -100,13 +102,23 @@ def _installed(candidate: Candidate) -> Row:
     }
 
 
-def _about(name: str, candidate: Candidate | None) -> Row:
+def _about(name: str, installed: Mapping[str, Candidate]) -> Row:
+    candidate = installed.get(name)
+    needs = {one: dependencies.needs(of, installed.values()) for one, of in installed.items()}
     return {
         "name": name,
         "distribution": candidate and candidate.distribution,
         "installed": candidate and candidate.version,
         "entry_point": candidate and candidate.value,
+        "requires": list(needs.get(name, ())),
+        "required_by": [one for one, needed in needs.items() if name in needed],
     }
+
+
+def _settings_schema(host: Host, plugin: str) -> Mapping[str, Any] | None:
+    """What a host has last said of the plugin's settings: a client imports none of it."""
+    schemas = (row.settings_schema for row in host.store.plugin_rows() if row.plugin == plugin)
+    return next(filter(None, schemas), None)
 
 
 def _type_rows(host: Host, plugin: str) -> list[Row]:

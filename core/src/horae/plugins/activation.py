@@ -1,6 +1,6 @@
 """What a plugin holds while it is live, and how all of it is let go."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 class Activation:
     """See ``horae_hookspecs.ActivationContext``; ``close`` is the host's side of it."""
 
-    def __init__(self, generation: Generation, host: HostView, settings: Mapping[str, Any]) -> None:
+    def __init__(self, generation: Generation, host: HostView, settings: Any) -> None:
         self.plugin = generation.plugin
         self.host = host
         self.settings = settings

@@ -39,7 +39,7 @@ class Desired:
                 if name not in unwanted and not self._lifecycle.is_builtin(name):
                     wanted.setdefault(name, PluginRow(host=self._host(), plugin=name))
         for row in wanted.values():
-            self._answer(row, self._step("load", self._drain))
+            self._answer(row, self._step(attrs.evolve(row, action="load")))
         for row in self._rows():
             if row.desired == "unloaded" and row.requested > row.done:
                 # Asked for while the host was away: leaving the plugin out was all there is to do.
@@ -50,17 +50,24 @@ class Desired:
         """Carry out the requests that came since the last call, and answer each."""
         for row in self._rows():
             if row.requested > row.done:
-                drain = self._drain if row.drain is None else row.drain
-                self._answer(row, self._step(row.action, drain))
+                self._answer(row, self._step(row))
 
-    def _step(self, action: str, drain: float) -> Callable[[str], Verdict]:
+    def _step(self, row: PluginRow) -> Callable[[str], Verdict]:
+        drain = self._drain if row.drain is None else row.drain
+        wide = row.include_dependents
+
         def step(name: str) -> Verdict:
-            if action == "unload":
-                return attrs.asdict(self._lifecycle.unload(name, drain))
-            if action == "upgrade":
-                self._lifecycle.upgrade(name, drain)
+            if row.action == "unload":
+                report = self._lifecycle.unload(name, drain, include_dependents=wide)
+                for one in report.dependents:
+                    self.record(one.plugin, "unloaded", attrs.asdict(one))
+                return attrs.asdict(report)
+            if row.action == "upgrade":
+                self._lifecycle.upgrade(name, drain, include_dependents=wide)
             else:
                 self._lifecycle.load(name)
+            for needed in self._lifecycle.needed_by(name):
+                self.record(needed, "loaded")
             return None
 
         return step
@@ -109,6 +116,8 @@ class Desired:
             event_types=info.event_types,
             report=report,
             ok=problem is None,
+            settings_schema=self._lifecycle.settings_schema(row.plugin) or row.settings_schema,
+            desired="loaded" if problem and info.state is PluginState.ACTIVE else row.desired,
         )
 
     def _rows(self) -> list[PluginRow]:

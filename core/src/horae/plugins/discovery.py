@@ -8,6 +8,8 @@ from typing import Final
 
 import attrs
 import importlib_metadata
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 from horae import logs
 
@@ -20,7 +22,8 @@ class Candidate:
     """An installed plugin: an entry point and the distribution that has it.
 
     ``rivals`` are other distributions with an entry point of the same name, ``requires`` what the
-    distribution asks of horae's own, as in its metadata, ``record`` the digest of its RECORD.
+    distribution asks of horae's own, as in its metadata, ``depends`` the normalised names of all
+    distributions that it asks for, ``record`` the digest of its RECORD.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Candidate:
     files: frozenset[str] = attrs.field(repr=False)
     rivals: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
+    depends: frozenset[str] = attrs.field(default=frozenset(), repr=False)
     record: str | None = None
 
     @property
@@ -71,6 +75,7 @@ def _candidates(distribution: importlib_metadata.Distribution) -> list[Candidate
                 distribution.version,
                 files_of(distribution),
                 requires=_of_horae(distribution.requires or ()),
+                depends=_depends(distribution.requires or ()),
                 record=_record(distribution),
             )
             for entry in distribution.entry_points
@@ -83,6 +88,19 @@ def _candidates(distribution: importlib_metadata.Distribution) -> list[Candidate
 
 def _of_horae(requirements: Iterable[str]) -> tuple[str, ...]:
     return tuple(text for text in requirements if text.lower().startswith(GROUP))
+
+
+def _depends(requirements: Iterable[str]) -> frozenset[str]:
+    """The distributions that are needed here; what only an extra needs is not among them."""
+    found = set()
+    for text in requirements:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue  # pip has told about it
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            found.add(canonicalize_name(requirement.name))
+    return frozenset(found)
 
 
 def _record(distribution: importlib_metadata.Distribution) -> str | None:

@@ -22,13 +22,14 @@ from horae.errors import (
     PluginBusy,
     PluginError,
     PluginLoadFailed,
+    PluginNeeded,
     PluginNotFound,
     TypeTaken,
     describe,
     locate,
     summarise,
 )
-from horae.plugins import loader, modules, provenance
+from horae.plugins import configuration, dependencies, loader, modules, provenance
 from horae.plugins.activation import Activation
 from horae.plugins.discovery import BUILTIN_DISTRIBUTION, Candidate, discover
 from horae.plugins.leaks import Probes
@@ -54,6 +55,9 @@ class Loaded:
     plugin: Any = None
     contribution: Contribution | None = None
     activation: Activation | None = None
+    needs: tuple[str, ...] = ()
+    settings: Any = None
+    settings_schema: Mapping[str, Any] | None = None
 
     def modules(self) -> dict[str, ModuleType]:
         """The loaded modules that belong to it; none for an application's own plugin."""
@@ -113,7 +117,8 @@ class Lifecycle:
     def load(self, name_or_plugin: str | object) -> PluginInfo:
         """Load a plugin by its entry point's name, or a module or object already imported.
 
-        Raises PluginNotFound, or PluginLoadFailed with the phase; then nothing of it is left.
+        What it needs is loaded before it. Raises PluginNotFound, or PluginLoadFailed with the
+        phase; then nothing of it is left.
         """
         with self._changing:
             loaded = self._prepare(name_or_plugin)
@@ -121,6 +126,18 @@ class Lifecycle:
             if active is not None:
                 return active.info
             return self._bring_up(loaded)
+
+    def needed_by(self, name: str) -> list[str]:
+        """The loaded plugins that ``name`` needs, directly or not, in the order of loading."""
+        loaded = self._loaded.get(name)
+        direct = () if loaded is None else loaded.needs
+        found = {name for one in direct for name in (*self.needed_by(one), one)}
+        return [one for one in self._loaded if one in found]
+
+    def settings_schema(self, name: str) -> Mapping[str, Any] | None:
+        """The JSON Schema of a loaded plugin's settings; None where it has no class for them."""
+        loaded = self._loaded.get(name)
+        return None if loaded is None else loaded.settings_schema
 
     def _prepare(self, name_or_plugin: str | object) -> Loaded:
         if isinstance(name_or_plugin, str):
@@ -180,6 +197,7 @@ class Lifecycle:
             "requirements": self._check,
             "import": self._import,
             "registration": self._register,
+            "settings": self._configure,
             "collection": self._collect,
             "activation": self._activate,
             "publish": self._publish,
@@ -209,6 +227,18 @@ class Lifecycle:
     def _check(self, loaded: Loaded) -> None:
         if loaded.candidate is not None:
             loader.check_requirements(loaded.candidate)
+            self._load_needed(loaded, discover())
+
+    def _load_needed(self, loaded: Loaded, installed: Mapping[str, Candidate]) -> None:
+        assert loaded.candidate is not None
+        name = loaded.info.name
+        *needed, _ = dependencies.load_order(name, {**installed, name: loaded.candidate})
+        for one in needed:
+            try:
+                self.load(one)
+            except PluginLoadFailed as error:
+                raise loader.Refused(f"it needs plugin {one!r}. {error}") from None
+        loaded.needs = dependencies.needs(loaded.candidate, installed.values())
 
     def _import(self, loaded: Loaded) -> None:
         if loaded.candidate is not None:
@@ -217,6 +247,15 @@ class Lifecycle:
     def _register(self, loaded: Loaded) -> None:
         name = f"{loaded.info.name}#{loaded.generation.number}"
         loader.register(self._manager, loaded.plugin, name)
+
+    def _configure(self, loaded: Loaded) -> None:
+        given = self._settings.get(loaded.info.name, {})
+        kinds = loader.call(self._manager, loaded.plugin, "horae_settings")
+        if kinds:
+            read = configuration.structure(kinds[0], given, loaded.info.name)
+            loaded.settings, loaded.settings_schema = read
+        else:
+            loaded.settings = given
 
     def _collect(self, loaded: Loaded) -> None:
         seeds = loader.seed_hooks(loaded.plugin)
@@ -228,8 +267,7 @@ class Lifecycle:
         )
 
     def _activate(self, loaded: Loaded) -> None:
-        settings = self._settings.get(loaded.info.name, {})
-        loaded.activation = Activation(loaded.generation, self._host, settings)
+        loaded.activation = Activation(loaded.generation, self._host, loaded.settings)
         assert loaded.contribution is not None
         for executor in loaded.contribution.executors.values():
             executor.start()
@@ -251,11 +289,19 @@ class Lifecycle:
 
     # -- going
 
-    def unload(self, name: str, drain: float, *, include_builtin: bool = False) -> UnloadReport:
+    def unload(
+        self,
+        name: str,
+        drain: float,
+        *,
+        include_builtin: bool = False,
+        include_dependents: bool = False,
+    ) -> UnloadReport:
         """Withdraw a plugin, let its runs end, take its code out, and tell what became of it.
 
-        Pending events of its types are not touched: they wait. ``drain`` is in seconds. Raises
-        PluginError when no such plugin is loaded.
+        Pending events of its types are not touched: they wait. ``drain`` is in seconds, for each
+        plugin. Raises PluginError when no such plugin is loaded, and PluginNeeded when others need
+        it and are not to be unloaded before it.
         """
         with self._changing:
             loaded = self._loaded.get(name)
@@ -270,9 +316,21 @@ class Lifecycle:
                     f"Plugin {name!r} came with horae; without it no event could be scheduled.",
                     plugin=name,
                 )
-            report = self._unload(loaded, drain)
-            self._withdrawn(loaded.info)
-            return report
+            dependents = self._dependents(name, "unload", include=include_dependents)
+            reports = [self._unload(one, drain) for one in (*reversed(dependents), loaded)]
+            for one in (*dependents, loaded):
+                self._withdrawn(one.info)
+            return attrs.evolve(reports.pop(), dependents=tuple(reports))
+
+    def _dependents(self, name: str, action: str, *, include: bool) -> list[Loaded]:
+        """The loaded plugins that need ``name``, in the order of loading. Raises PluginNeeded when
+        there are some, and they are not to be included.
+        """
+        needed = {one: loaded.needs for one, loaded in self._loaded.items()}
+        found = dependencies.dependents(name, needed)
+        if found and not include:
+            raise PluginNeeded(name, action, found)
+        return [self._loaded[one] for one in found]
 
     def _unload(self, loaded: Loaded, drain: float) -> UnloadReport:
         started = time.monotonic()
@@ -343,7 +401,7 @@ class Lifecycle:
             errors += _guarded(seeds[1])
         if loaded.plugin is not None and self._manager.is_registered(loaded.plugin):
             self._manager.unregister(loaded.plugin)
-        loaded.plugin = loaded.contribution = loaded.activation = None
+        loaded.plugin = loaded.contribution = loaded.activation = loaded.settings = None
         modules.purge(own)
         for error in errors:
             logs.get().error("plugin.unload_error", plugin=loaded.info.name, error=error)
@@ -354,30 +412,58 @@ class Lifecycle:
 
     # -- upgrading
 
-    def upgrade(self, name: str, drain: float) -> PluginInfo:
+    def upgrade(self, name: str, drain: float, *, include_dependents: bool = False) -> PluginInfo:
         """Replace a loaded plugin by what is on disk now, or leave everything as it was.
 
-        Raises PluginBusy when runs were still under way after ``drain`` seconds, and
-        PluginLoadFailed when the new code does not load; either way the old code goes on.
+        Plugins that need it hold its old code, so they are unloaded before and loaded after it,
+        or this raises PluginNeeded. Raises PluginBusy when runs were still under way after
+        ``drain`` seconds, and PluginLoadFailed when the new code does not load; either way the old
+        code goes on.
         """
         with self._changing:
             old = self._loaded.get(name)
             if old is None:
                 return self.load(name)
-            if old.candidate is None:
-                raise PluginError(
-                    f"Plugin {name!r} belongs to the application itself; reload it there.",
-                    plugin=name,
-                )
-            new = self._from_candidate(_find(name))
-            assert old.contribution is not None
-            with self._parked(old, drain):
-                self._bring_up(new)
-            self._withdraw_from_catalogue(old)
-            old.candidate = None  # its modules are gone; what has their names now is the new code
-            self._take_down(old)
-            self._withdrawn(old.info)
-            return new.info
+            dependents = self._dependents(name, "upgrade", include=include_dependents)
+            with self._away(dependents, drain):
+                return self._upgrade(old, drain)
+
+    @contextmanager
+    def _away(self, dependents: list[Loaded], drain: float) -> Iterator[None]:
+        """Have plugins unloaded meanwhile, and whatever comes of it, loaded again after it."""
+        names = [one.info.name for one in dependents]
+        for one in reversed(dependents):
+            self._unload(one, drain)
+        del dependents[:]
+        try:
+            yield
+        finally:
+            failures = [self._reload(name) for name in names]
+        for failure in filter(None, failures):
+            raise failure
+
+    def _reload(self, name: str) -> PluginError | None:
+        try:
+            self.load(name)
+        except PluginError as error:
+            return error
+        return None
+
+    def _upgrade(self, old: Loaded, drain: float) -> PluginInfo:
+        if old.candidate is None:
+            raise PluginError(
+                f"Plugin {old.info.name!r} belongs to the application itself; reload it there.",
+                plugin=old.info.name,
+            )
+        new = self._from_candidate(_find(old.info.name))
+        assert old.contribution is not None
+        with self._parked(old, drain):
+            self._bring_up(new)
+        self._withdraw_from_catalogue(old)
+        old.candidate = None  # its modules are gone; what has their names now is the new code
+        self._take_down(old)
+        self._withdrawn(old.info)
+        return new.info
 
     @contextmanager
     def _parked(self, old: Loaded, drain: float) -> Iterator[None]:

@@ -19,7 +19,7 @@ from horae.plugins.lifecycle import Lifecycle
 from horae.plugins.loader import Refused, types_of
 from horae.registry import Contribution, Generation, Registry
 from horae.settings import Settings
-from horae.stores.base import HostRecord, PluginRow, Store
+from horae.stores.base import HostRecord, PluginAction, PluginRow, Store
 from horae_hookspecs import (
     EventTypeInfo,
     PluginInfo,
@@ -63,33 +63,48 @@ class PluginOperations:
     def load_plugin(self, name_or_module: str | object) -> PluginInfo:
         """Load a plugin: an entry point's name, or a module or object already imported.
 
-        An active plugin is left as it is. Raises PluginNotFound, or PluginLoadFailed with the
-        phase that failed; then nothing of the plugin is left behind.
+        The plugins that it needs are loaded before it; an active one is left as it is. Raises
+        PluginNotFound, or PluginLoadFailed with the phase that failed; then nothing of the plugin
+        is left behind.
         """
         info = self._lifecycle.load(name_or_module)
-        self._record(info, "loaded")
+        self._record_loaded(info)
         return info
 
-    def unload_plugin(self, name: str, drain: float | None = None) -> UnloadReport:
+    def unload_plugin(
+        self, name: str, drain: float | None = None, *, include_dependents: bool = False
+    ) -> UnloadReport:
         """Take a plugin out; its pending events wait, and none is touched.
 
-        Its runs have ``drain`` seconds to end. Raises PluginError when it is not loaded.
+        Its runs have ``drain`` seconds to end. Raises PluginError when it is not loaded, and
+        PluginNeeded when others need it, unless these are to be taken out before it.
         """
         seconds = self.settings.drain if drain is None else drain
-        report = self._lifecycle.unload(name, seconds)
-        info = next(info for info in self._lifecycle.plugins() if info.name == name)
-        self._record(info, "unloaded", attrs.asdict(report))
+        report = self._lifecycle.unload(name, seconds, include_dependents=include_dependents)
+        for one in (*report.dependents, report):
+            self._record(self._info(one.plugin), "unloaded", attrs.asdict(one))
         return report
 
-    def upgrade_plugin(self, name: str, drain: float | None = None) -> PluginInfo:
+    def upgrade_plugin(
+        self, name: str, drain: float | None = None, *, include_dependents: bool = False
+    ) -> PluginInfo:
         """Replace a plugin by what pip put on disk, or leave everything as it was.
 
         Raises PluginBusy when its runs did not end within ``drain`` seconds, PluginLoadFailed
-        when the new version does not load; the old one goes on in both cases.
+        when the new version does not load; the old one goes on in both cases. Raises PluginNeeded
+        when others need it, unless these are to be unloaded before and loaded after it.
         """
-        info = self._lifecycle.upgrade(name, self.settings.drain if drain is None else drain)
-        self._record(info, "loaded")
+        seconds = self.settings.drain if drain is None else drain
+        info = self._lifecycle.upgrade(name, seconds, include_dependents=include_dependents)
+        self._record_loaded(info)
         return info
+
+    def _info(self, name: str) -> PluginInfo:
+        return next(info for info in self._lifecycle.plugins() if info.name == name)
+
+    def _record_loaded(self, info: PluginInfo) -> None:
+        for name in (*self._lifecycle.needed_by(info.name), info.name):
+            self._record(self._info(name), "loaded")
 
     def ask(self, hook: str, **arguments: object) -> list[Any]:
         """What every loaded plugin answers to a hook; one that raises is logged and left out."""
@@ -160,10 +175,11 @@ class PluginOperations:
 
     def command_plugin(
         self,
-        action: Literal["load", "unload", "upgrade"],
+        action: PluginAction,
         name: str,
         *,
         drain: float | None = None,
+        include_dependents: bool = False,
         timeout: float = 60.0,
     ) -> Iterator[PluginRow]:
         """Ask every running host through the store, and give each one's answer as it comes.
@@ -173,7 +189,12 @@ class PluginOperations:
         """
         living = {host.name for host in self.hosts()}
         known = living or {row.host for row in self.store.plugin_rows()} or {self.name}
-        asked = {host: self.store.request_plugin(host, name, action, drain) for host in known}
+        asked = {
+            host: self.store.request_plugin(
+                host, name, action, drain, include_dependents=include_dependents
+            )
+            for host in known
+        }
         if not living:
             raise HostNotRunning(
                 f"No host is running on {self.store.url}. The request is kept: "

@@ -1,13 +1,13 @@
 """Rows as models: what the stores have in common."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
 
 from horae.clock import from_micros
-from horae.stores.base import HostRecord, PluginRow
+from horae.stores.base import HostRecord, PluginRow, Suspension
 from horae_hookspecs import Cause, Outcome, Page, PluginState, Run, ScheduledEvent, State
 
 PAUSED: Final = (
@@ -120,9 +120,17 @@ def host(row: Sequence[Any]) -> HostRecord:
 
 def plugin_report(row: PluginRow) -> dict[str, Any]:
     """The parameters of REPORT_PLUGIN."""
-    report = None if row.report is None else json.dumps(dict(row.report))
-    event_types = json.dumps(list(row.event_types))
-    return attrs.asdict(row, recurse=False) | {"event_types": event_types, "report": report}
+    texts = {
+        "event_types": json.dumps(list(row.event_types)),
+        "report": _text(row.report),
+        "settings_schema": _text(row.settings_schema),
+        "suspended": _text(None if row.suspended is None else attrs.asdict(row.suspended)),
+    }
+    return attrs.asdict(row, recurse=False) | texts
+
+
+def _text(value: Mapping[str, Any] | None) -> str | None:
+    return None if value is None else json.dumps(dict(value))
 
 
 def plugin_row(row: Sequence[Any]) -> PluginRow:
@@ -143,4 +151,7 @@ def plugin_row(row: Sequence[Any]) -> PluginRow:
         event_types=json.loads(row[12]),
         report=None if row[13] is None else json.loads(row[13]),
         ok=bool(row[14]),
+        include_dependents=bool(row[15]),
+        settings_schema=None if row[16] is None else json.loads(row[16]),
+        suspended=None if row[17] is None else Suspension(**json.loads(row[17])),
     )

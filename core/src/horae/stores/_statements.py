@@ -405,10 +405,11 @@ UPDATE horae_event_type SET withdrawn = ? WHERE event_type = ? AND withdrawn IS 
 """
 
 REQUEST_PLUGIN: Final = """
-INSERT INTO horae_plugin (host, plugin, desired, action, drain, requested)
-VALUES (?, ?, ?, ?, ?, 1)
+INSERT INTO horae_plugin (host, plugin, desired, action, drain, include_dependents, requested)
+VALUES (?, ?, ?, ?, ?, ?, 1)
 ON CONFLICT (host, plugin) DO UPDATE SET desired = excluded.desired, action = excluded.action,
-    drain = excluded.drain, requested = requested + 1
+    drain = excluded.drain, include_dependents = excluded.include_dependents,
+    requested = requested + 1
 RETURNING requested
 """
 
@@ -416,18 +417,21 @@ RETURNING requested
 # the host's answer where nothing newer was asked.
 REPORT_PLUGIN: Final = """
 INSERT INTO horae_plugin (host, plugin, desired, action, requested, done, state, reason,
-                          distribution, version, generation, event_types, report, ok)
+                          distribution, version, generation, event_types, report, ok,
+                          settings_schema, suspended)
 VALUES (:host, :plugin, :desired, :action, :done, :done, :state, :reason,
-        :distribution, :version, :generation, :event_types, :report, :ok)
+        :distribution, :version, :generation, :event_types, :report, :ok,
+        :settings_schema, :suspended)
 ON CONFLICT (host, plugin) DO UPDATE SET
     desired = CASE WHEN requested > :done THEN desired ELSE :desired END, done = :done,
     state = :state, reason = :reason, distribution = :distribution, version = :version,
-    generation = :generation, event_types = :event_types, report = :report, ok = :ok
+    generation = :generation, event_types = :event_types, report = :report, ok = :ok,
+    settings_schema = :settings_schema, suspended = :suspended
 """
 
 PLUGIN_ROWS: Final = """
 SELECT host, plugin, desired, action, drain, requested, done, state, reason, distribution, version,
-       generation, event_types, report, ok
+       generation, event_types, report, ok, include_dependents, settings_schema, suspended
 FROM horae_plugin WHERE :host IS NULL OR host = :host ORDER BY plugin, host
 """
 

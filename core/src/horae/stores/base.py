@@ -387,18 +387,36 @@ class Backlog:
     blocked: int = 0
 
 
+PluginAction = Literal["load", "unload", "upgrade", "resume"]
+"""What a host can be asked to do with a plugin."""
+
+
+@attrs.frozen
+class Suspension:
+    """The types of a plugin that a host does not run, each with the reason: it is over its budget.
+
+    It holds for one ``version`` of the plugin; another one starts afresh.
+    """
+
+    version: str | None
+    types: Mapping[str, str]
+
+
 @attrs.frozen(kw_only=True)
 class PluginRow:
     """What is wanted of a plugin on one host, and what that host reports.
 
-    ``requested`` counts requests; a host has carried out those up to ``done``.
+    ``requested`` counts requests; a host has carried out those up to ``done``. ``settings_schema``
+    is the JSON Schema of the plugin's settings, ``suspended`` which of its types the host has
+    suspended, with the reasons, and at which version of the plugin.
     """
 
     host: str
     plugin: str
     desired: Literal["loaded", "unloaded"] = "loaded"
-    action: Literal["load", "unload", "upgrade"] = "load"
+    action: PluginAction = "load"
     drain: float | None = None
+    include_dependents: bool = False
     requested: int = 0
     done: int = 0
     state: PluginState = PluginState.DISCOVERED
@@ -409,6 +427,8 @@ class PluginRow:
     event_types: Sequence[str] = ()
     report: Mapping[str, Any] | None = None
     ok: bool = True
+    settings_schema: Mapping[str, Any] | None = None
+    suspended: Suspension | None = None
 
 
 def last_chance(event_id: int, now: int) -> int:
@@ -677,8 +697,10 @@ class Store(Protocol):
         self,
         host: str,
         plugin: str,
-        action: Literal["load", "unload", "upgrade"],
+        action: PluginAction,
         drain: float | None = None,
+        *,
+        include_dependents: bool = False,
     ) -> int:
         """Write what a host shall do with a plugin; the number to wait for in ``done``."""
 

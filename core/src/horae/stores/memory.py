@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
 import attrs
 
@@ -19,6 +18,7 @@ from horae.stores.base import (
     Claimed,
     HostRecord,
     Lane,
+    PluginAction,
     PluginRow,
     Progress,
     Provider,
@@ -277,8 +277,10 @@ class MemoryStore(MemoryTransfer, MemoryRetention):
         self,
         host: str,
         plugin: str,
-        action: Literal["load", "unload", "upgrade"],
+        action: PluginAction,
         drain: float | None = None,
+        *,
+        include_dependents: bool = False,
     ) -> int:
         """Counts the request."""
         with self._lock:
@@ -288,6 +290,7 @@ class MemoryStore(MemoryTransfer, MemoryRetention):
                 desired="unloaded" if action == "unload" else "loaded",
                 action=action,
                 drain=drain,
+                include_dependents=include_dependents,
                 requested=row.requested + 1,
             )
             return row.requested + 1
@@ -302,6 +305,7 @@ class MemoryStore(MemoryTransfer, MemoryRetention):
                 desired=known.desired if known.requested > row.done else row.desired,
                 action=known.action,
                 drain=known.drain,
+                include_dependents=known.include_dependents,
                 requested=known.requested,
             )
 

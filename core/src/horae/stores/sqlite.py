@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import starmap
 from operator import attrgetter
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from horae.stores import _rows
 from horae.stores import _statements as sql
@@ -25,6 +25,7 @@ from horae.stores.base import (
     Claim,
     Claimed,
     HostRecord,
+    PluginAction,
     PluginRow,
     Progress,
     Provider,
@@ -242,14 +243,16 @@ class SqliteStore(SqliteTransfer, SqliteRetention):
         self,
         host: str,
         plugin: str,
-        action: Literal["load", "unload", "upgrade"],
+        action: PluginAction,
         drain: float | None = None,
+        *,
+        include_dependents: bool = False,
     ) -> int:
         """An upsert that counts the request."""
         desired = "unloaded" if action == "unload" else "loaded"
         with self._write() as writer:
             rows = writer.execute(
-                sql.REQUEST_PLUGIN, (host, plugin, desired, action, drain)
+                sql.REQUEST_PLUGIN, (host, plugin, desired, action, drain, include_dependents)
             ).fetchall()
             return int(rows[0][0])
 

@@ -194,6 +194,7 @@ CREATE TABLE horae_plugin (
     desired      TEXT NOT NULL,
     action       TEXT NOT NULL,
     drain        REAL,
+    include_dependents INTEGER NOT NULL DEFAULT 0,
     requested    INTEGER NOT NULL DEFAULT 0,
     done         INTEGER NOT NULL DEFAULT 0,
     state        TEXT NOT NULL DEFAULT 'discovered',
@@ -204,5 +205,7 @@ CREATE TABLE horae_plugin (
     event_types  TEXT NOT NULL DEFAULT '[]',
     report       TEXT,
     ok           INTEGER NOT NULL DEFAULT 1,
+    settings_schema TEXT,
+    suspended    TEXT,
     PRIMARY KEY (host, plugin)
 );
