@@ -210,7 +210,7 @@ def test_row_49_lifecycle_events(host: Host, site: Site) -> None:
     host.load_plugin("acme")
     host.unload_plugin("acme")
     host.stop()
-    assert told == ["started", "active", "draining", "unloaded", "stopped"]
+    assert told == ["started", "active", "draining", "unloaded", "collected", "stopped"]
 
 
 def test_row_50_distinct_labels(host: Host, clock: SettableClock) -> None:

@@ -86,7 +86,7 @@ def test_a_raising_deactivate_is_reported_and_the_unload_goes_on(
     report = host.unload_plugin("acme")
     assert "no parting" in report.errors[0]
     assert "no parting" in str(plugin_of(host).reason)
-    assert plugin_of(host).state is PluginState.UNLOADED
+    assert plugin_of(host).state is PluginState.COLLECTED
     assert journal.lines[-3:] == BACKWARDS
     assert report.collected
     assert site.modules() == set()

@@ -149,7 +149,7 @@ def test_a_plugin_in_the_seeds_style_loads_and_is_withdrawn(
     report = host.unload_plugin("acme")
     assert ("sulking" in "".join(report.errors)) == ("sulking" in unload)
     assert report.collected
-    assert plugin_of(host).state is PluginState.UNLOADED
+    assert plugin_of(host).state is PluginState.COLLECTED
     assert not any(info.loaded for info in types_of(host))
     host.load_plugin("acme")
     assert answer_of(host) == "seeds"

@@ -54,13 +54,25 @@ class Cause(StrEnum):
 
 
 class PluginState(StrEnum):
-    """Where a plugin stands on one host."""
+    """Where a plugin stands on one host.
+
+    It comes as discovered and becomes active, or blocked (trust), incompatible (it asks for another
+    horae or Python) or failed (in a phase). An active one may be suspended (its types wait). It
+    leaves by draining and unloaded, and ends collected (its code is gone) or leaking (something
+    holds its code, see ``LeakReport``). Restart required: what is on disk cannot come in place.
+    """
 
     DISCOVERED = "discovered"
+    BLOCKED = "blocked"
+    INCOMPATIBLE = "incompatible"
+    FAILED = "failed"
     ACTIVE = "active"
+    SUSPENDED = "suspended"
     DRAINING = "draining"
     UNLOADED = "unloaded"
-    FAILED = "failed"
+    COLLECTED = "collected"
+    LEAKING = "leaking"
+    RESTART_REQUIRED = "restart required"
 
 
 _positive: Final = attrs.validators.gt(timedelta(0))
@@ -229,7 +241,9 @@ class Run:
 
 @attrs.frozen(kw_only=True)
 class PluginInfo:
-    """A plugin as one host sees it; ``reason`` says why it is in its state."""
+    """A plugin as one host sees it; ``reason`` says why it is in its state, ``phase`` which phase
+    of its life failed.
+    """
 
     name: str
     distribution: str | None
@@ -239,6 +253,7 @@ class PluginInfo:
     generation: int = 0
     event_types: tuple[str, ...] = ()
     host: str | None = None
+    phase: str | None = None
 
 
 @attrs.frozen(kw_only=True)

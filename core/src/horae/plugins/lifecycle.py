@@ -43,6 +43,7 @@ Drain = Callable[[Generation, float, str], Drained]
 """Lets the runs of a withdrawn generation come to their end; the engine does it."""
 
 MAX_REASON: Final = 2000
+_FAILINGS: Final = {PluginState.FAILED, PluginState.BLOCKED, PluginState.INCOMPATIBLE}
 
 
 @attrs.define(eq=False)
@@ -92,6 +93,7 @@ class Lifecycle:
         self._infos: dict[str, PluginInfo] = {}
         self._generations: dict[str, int] = {}
         self._changing = threading.RLock()
+        self._edge_began = time.monotonic()
         self.has_builtins = False
 
     # -- what there is
@@ -178,17 +180,18 @@ class Lifecycle:
         )
 
     def _bring_up(self, loaded: Loaded) -> PluginInfo:
-        name, started = loaded.info.name, time.monotonic()
+        name = loaded.info.name
         self._generations[name] = loaded.generation.number
+        self._edge_began = time.monotonic()
         failure = self._try_phases(loaded)
         if failure is not None:
             self._take_down(loaded)
-            self._set(loaded.info, PluginState.FAILED, _cut(str(failure)))
+            self._set(loaded.info, PluginState.FAILED, failure.phase, _cut(str(failure)))
             raise failure
         self._loaded[name] = loaded
         types = tuple(sorted(loaded.contribution.types)) if loaded.contribution else ()
         info = attrs.evolve(loaded.info, event_types=types)
-        loaded.info = self._set(info, PluginState.ACTIVE, None, seconds=time.monotonic() - started)
+        loaded.info = self._set(info, PluginState.ACTIVE, "publish")
         return loaded.info
 
     def _try_phases(self, loaded: Loaded) -> PluginLoadFailed | None:
@@ -333,9 +336,9 @@ class Lifecycle:
         return [self._loaded[one] for one in found]
 
     def _unload(self, loaded: Loaded, drain: float) -> UnloadReport:
-        started = time.monotonic()
+        self._edge_began = time.monotonic()
         self._registry.withdraw(loaded.generation)
-        self._set(loaded.info, PluginState.DRAINING, None)
+        self._set(loaded.info, PluginState.DRAINING, "withdraw")
         reason = f"plugin {loaded.info.name} was unloaded before the run came to its end"
         drained = self._drain(loaded.generation, drain, reason)
         self._withdraw_from_catalogue(loaded)
@@ -343,13 +346,11 @@ class Lifecycle:
         info = loaded.info
         probes = Probes(loaded.modules().values())
         errors = self._take_down(loaded)
+        trouble = "; ".join(errors) or None
+        self._set(info, PluginState.UNLOADED, "purge", trouble)
         holders = probes.holders()
-        self._set(
-            info,
-            PluginState.UNLOADED,
-            "; ".join(errors) or None,
-            seconds=time.monotonic() - started,
-        )
+        verdict = PluginState.LEAKING if holders else PluginState.COLLECTED
+        self._set(info, verdict, "verdict", _cut("; ".join([*errors, *holders])) or None)
         return UnloadReport(
             plugin=info.name,
             finished=drained.finished,
@@ -370,7 +371,7 @@ class Lifecycle:
                     loaded.candidate = None
                 errors = self._take_down(loaded)
                 del self._loaded[loaded.info.name]
-                self._set(loaded.info, PluginState.UNLOADED, "; ".join(errors) or None)
+                self._set(loaded.info, PluginState.UNLOADED, "purge", "; ".join(errors) or None)
 
     def _withdraw_from_catalogue(self, loaded: Loaded) -> None:
         """A type's absence begins when the last living host withdraws it; one that the plugin's
@@ -483,7 +484,7 @@ class Lifecycle:
             self._registry.publish(contribution)
             failed = self._infos[old.info.name].reason
             still = failed and f"still {old.info.version}, for {failed}"
-            self._set(old.info, PluginState.ACTIVE, still)
+            self._set(old.info, PluginState.ACTIVE, "roll-back", still)
             raise
 
     def _drain_or_refuse(self, old: Loaded, drain: float) -> None:
@@ -497,20 +498,28 @@ class Lifecycle:
     # -- telling
 
     def _set(
-        self, info: PluginInfo, state: PluginState, reason: str | None, **details: object
+        self, info: PluginInfo, state: PluginState, phase: str, reason: str | None = None
     ) -> PluginInfo:
-        """Every change of state passes here: noted, logged and told to the observers."""
-        info = attrs.evolve(info, state=state, reason=reason)
+        """Every edge between two states passes here: noted, logged and told to the observers.
+
+        ``phase`` is what was done last, and is kept where it failed; the seconds that are logged
+        are those since the edge before, or since this change of the plugin began.
+        """
+        failed = state in _FAILINGS
+        info = attrs.evolve(info, state=state, reason=reason, phase=phase if failed else None)
         self._infos[info.name] = info
-        level = logs.get().error if state is PluginState.FAILED else logs.get().info
+        now = time.monotonic()
+        level = logs.get().error if failed else logs.get().info
         level(
-            f"plugin.{state}",
+            f"plugin.{state.name.lower()}",
             plugin=info.name,
             version=info.version,
             generation=info.generation,
+            phase=phase,
             reason=reason,
-            **details,
+            seconds=now - self._edge_began,
         )
+        self._edge_began = now
         self._announce(info)
         return info
 
