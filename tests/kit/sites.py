@@ -41,7 +41,7 @@ class Site:
 
     def install(
         self,
-        source: str | Mapping[str, str],
+        source: str | Mapping[str, str | bytes],
         *,
         version: str = "1.0",
         plugin: str = "acme",
@@ -55,7 +55,9 @@ class Site:
         names. Left out, they are named after the plugin. ``requires`` goes into its metadata.
         """
         package = f"{plugin}_plugin"
-        files = {f"{package}/__init__.py": source} if isinstance(source, str) else source
+        files: Mapping[str, str | bytes] = (
+            {f"{package}/__init__.py": source} if isinstance(source, str) else source
+        )
         wheel = build_wheel(
             self._wheels,
             distribution or f"{plugin}-plugin",

@@ -15,17 +15,17 @@ def build_wheel(
     folder: Path,
     name: str,
     version: str,
-    files: Mapping[str, str],
+    files: Mapping[str, str | bytes],
     entry_points: Mapping[str, str] | None = None,
     requires: Sequence[str] = (),
 ) -> Path:
     """A wheel of the distribution ``name`` in ``folder``, as any installer takes it.
 
-    ``files`` are sources by path; ``entry_points`` are those of the group ``horae``, by name;
-    ``requires`` what it says it needs.
+    ``files`` are sources, or bytes of what is none, by path; ``entry_points`` are those of
+    the group ``horae``, by name; ``requires`` what it says it needs.
     """
     info = f"{_escaped(name)}-{version}.dist-info"
-    contents = {
+    contents: dict[str, str | bytes] = {
         **files,
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
         + "".join(f"Requires-Dist: {one}\n" for one in requires),
@@ -33,13 +33,13 @@ def build_wheel(
         "Tag: py3-none-any\n",
         f"{info}/entry_points.txt": _entry_points(entry_points or {}),
     }
-    record = [f"{path},{_digest(text)},{len(text.encode())}" for path, text in contents.items()]
+    record = [f"{path},{_digest(data)},{len(_raw(data))}" for path, data in contents.items()]
     contents[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""])
     folder.mkdir(parents=True, exist_ok=True)
     wheel = folder / f"{_escaped(name)}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
-        for path, text in contents.items():
-            archive.writestr(path, text)
+        for path, data in contents.items():
+            archive.writestr(path, data)
     return wheel
 
 
@@ -71,6 +71,10 @@ def _escaped(name: str) -> str:
     return name.replace("-", "_")
 
 
-def _digest(text: str) -> str:
-    raw = hashlib.sha256(text.encode()).digest()
+def _raw(data: str | bytes) -> bytes:
+    return data.encode() if isinstance(data, str) else data
+
+
+def _digest(data: str | bytes) -> str:
+    raw = hashlib.sha256(_raw(data)).digest()
     return "sha256=" + base64.urlsafe_b64encode(raw).decode().rstrip("=")

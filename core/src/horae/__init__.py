@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from horae.errors import HostError as HostError
     from horae.errors import HostNameTaken as HostNameTaken
     from horae.errors import HostNotRunning as HostNotRunning
+    from horae.errors import InstallFailed as InstallFailed
     from horae.errors import InvalidArguments as InvalidArguments
     from horae.errors import KeyTaken as KeyTaken
     from horae.errors import PluginBusy as PluginBusy
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from horae.errors import PluginLoadFailed as PluginLoadFailed
     from horae.errors import PluginNeeded as PluginNeeded
     from horae.errors import PluginNotFound as PluginNotFound
+    from horae.errors import RestartRequired as RestartRequired
     from horae.errors import SettingsError as SettingsError
     from horae.errors import StoreBusy as StoreBusy
     from horae.errors import StoreCorrupt as StoreCorrupt
@@ -63,6 +65,7 @@ __all__ = [
     "HostError",
     "HostNameTaken",
     "HostNotRunning",
+    "InstallFailed",
     "InvalidArguments",
     "KeyTaken",
     "PluginBusy",
@@ -70,6 +73,7 @@ __all__ = [
     "PluginLoadFailed",
     "PluginNeeded",
     "PluginNotFound",
+    "RestartRequired",
     "Retention",
     "SettableClock",
     "Settings",

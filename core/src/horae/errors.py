@@ -22,8 +22,10 @@ HostError
 └── PluginError
     ├── PluginNotFound    no installed distribution has this entry point
     ├── PluginLoadFailed  the plugin failed in a named phase; nothing of it was left behind
-    │   └── TypeTaken     another plugin owns the type
+    │   ├── TypeTaken     another plugin owns the type
+    │   └── RestartRequired  only a new process can run it; the old code goes on
     ├── PluginNeeded      other loaded plugins need it; nothing was changed
+    ├── InstallFailed     pip could not do it; the disk is as it was
     └── PluginBusy        runs were still under way at the deadline; nothing was changed
 """
 
@@ -265,6 +267,32 @@ class PluginNeeded(PluginError):
             plugin=plugin,
         )
         self.dependents = tuple(dependents)
+
+
+class RestartRequired(PluginLoadFailed):
+    """What is to be loaded cannot take the place of what this process has; ``detail`` says why.
+
+    The code that is loaded goes on.
+    """
+
+    def __init__(self, plugin: str, reason: str) -> None:
+        PluginError.__init__(
+            self, f"Plugin {plugin!r} needs a restart of the host: {reason}.", plugin=plugin
+        )
+        self.phase = "plan"
+        self.detail = reason
+
+
+class InstallFailed(PluginError):
+    """pip could not install or uninstall what was asked, and the disk is as it was.
+
+    ``output`` is what pip said last.
+    """
+
+    def __init__(self, plugin: str, what: str, output: str = "") -> None:
+        said = f"\n{output}" if output else ""
+        super().__init__(f"{what}{said}", plugin=plugin)
+        self.output = output
 
 
 class PluginBusy(PluginError):

@@ -2,7 +2,7 @@
 
 import hashlib
 import importlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +15,7 @@ from horae import logs
 
 GROUP: Final = "horae"
 BUILTIN_DISTRIBUTION: Final = "horae-builtin-plugins"
+NATIVE: Final = (".so", ".pyd")
 
 
 @attrs.frozen
@@ -23,7 +24,9 @@ class Candidate:
 
     ``rivals`` are other distributions with an entry point of the same name, ``requires`` what the
     distribution asks of horae's own, as in its metadata, ``depends`` the normalised names of all
-    distributions that it asks for, ``record`` the digest of its RECORD.
+    distributions that it asks for, ``record`` the digest of its RECORD. ``native`` has the digest
+    of each compiled file by its path, ``pth`` the paths of the files that ``site`` reads at the
+    start of an interpreter.
     """
 
     name: str
@@ -35,6 +38,8 @@ class Candidate:
     requires: tuple[str, ...] = ()
     depends: frozenset[str] = attrs.field(default=frozenset(), repr=False)
     record: str | None = None
+    native: Mapping[str, str] = attrs.field(factory=dict, repr=False, eq=False)
+    pth: tuple[str, ...] = ()
 
     @property
     def module(self) -> str:
@@ -48,7 +53,7 @@ def discover() -> dict[str, Candidate]:
     # call reach the metadata as well as the modules.
     importlib.invalidate_caches()
     found: dict[str, Candidate] = {}
-    for distribution in _distributions():
+    for distribution in distributions():
         for candidate in _candidates(distribution):
             first = found.setdefault(candidate.name, candidate)
             if first is not candidate:
@@ -60,7 +65,7 @@ def discover() -> dict[str, Candidate]:
 def find(plugin: str, distribution: str) -> Candidate | None:
     """One plugin of one distribution, as the disk has it now; much quicker than all of them."""
     importlib.invalidate_caches()
-    found = (c for one in _distributions(name=distribution) for c in _candidates(one))
+    found = (c for one in distributions(name=distribution) for c in _candidates(one))
     return next((candidate for candidate in found if candidate.name == plugin), None)
 
 
@@ -77,6 +82,8 @@ def _candidates(distribution: importlib_metadata.Distribution) -> list[Candidate
                 requires=_of_horae(distribution.requires or ()),
                 depends=_depends(distribution.requires or ()),
                 record=_record(distribution),
+                native=native_of(distribution),
+                pth=_pth(distribution),
             )
             for entry in distribution.entry_points
             if entry.group == GROUP and distribution.name and distribution.version
@@ -117,13 +124,35 @@ def files_of(distribution: importlib_metadata.Distribution) -> frozenset[str]:
     if getattr(getattr(distribution.origin, "dir_info", None), "editable", False):
         return frozenset()
     return frozenset(
-        str(Path(str(distribution.locate_file(file))).resolve())
+        _real(distribution, file)
         for file in distribution.files or ()
-        if file.suffix in (".py", ".so", ".pyd")
+        if file.suffix in (".py", *NATIVE)
     )
 
 
-def _distributions(**only: str) -> Iterator[importlib_metadata.Distribution]:
+def native_of(distribution: importlib_metadata.Distribution) -> dict[str, str]:
+    """The compiled files of a distribution by their real paths, with the digests that its RECORD
+    has of them.
+    """
+    return {
+        _real(distribution, file): file.hash.value
+        for file in distribution.files or ()
+        if file.suffix in NATIVE and file.hash is not None
+    }
+
+
+def _pth(distribution: importlib_metadata.Distribution) -> tuple[str, ...]:
+    files = (file for file in distribution.files or () if file.suffix == ".pth")
+    return tuple(_real(distribution, file) for file in files)
+
+
+def _real(
+    distribution: importlib_metadata.Distribution, file: importlib_metadata.PackagePath
+) -> str:
+    return str(Path(str(distribution.locate_file(file))).resolve())
+
+
+def distributions(**only: str) -> Iterator[importlib_metadata.Distribution]:
     """One of each name, the first on the path; what pip left half done is passed over."""
     seen = set()
     distribution: importlib_metadata.Distribution

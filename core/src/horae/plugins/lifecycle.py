@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
 from typing import Any, Final
 
@@ -24,12 +24,21 @@ from horae.errors import (
     PluginLoadFailed,
     PluginNeeded,
     PluginNotFound,
+    RestartRequired,
     TypeTaken,
     describe,
     locate,
     summarise,
 )
-from horae.plugins import configuration, dependencies, loader, modules, provenance
+from horae.plugins import (
+    configuration,
+    dependencies,
+    editable,
+    inplace,
+    loader,
+    modules,
+    provenance,
+)
 from horae.plugins.activation import Activation
 from horae.plugins.discovery import BUILTIN_DISTRIBUTION, Candidate, discover
 from horae.plugins.leaks import Probes
@@ -59,11 +68,21 @@ class Loaded:
     needs: tuple[str, ...] = ()
     settings: Any = None
     settings_schema: Mapping[str, Any] | None = None
+    additions: editable.Additions = attrs.field(factory=editable.Additions)
 
     def modules(self) -> dict[str, ModuleType]:
         """The loaded modules that belong to it; none for an application's own plugin."""
         origin = self.candidate
         return {} if origin is None else modules.owned(origin.files, origin.module)
+
+    def vacate(self) -> dict[str, ModuleType]:
+        """Take its modules out of the interpreter, and what led to them; the modules."""
+        own = self.modules()
+        modules.purge(own)
+        if self.candidate is not None and not self.candidate.files:
+            editable.forget_compiled(own)
+        self.additions.undo()
+        return own
 
 
 class Lifecycle:
@@ -127,6 +146,7 @@ class Lifecycle:
             active = self._loaded.get(loaded.info.name)
             if active is not None:
                 return active.info
+            self._plan(loaded)
             return self._bring_up(loaded)
 
     def needed_by(self, name: str) -> list[str]:
@@ -179,6 +199,16 @@ class Lifecycle:
             **origin,
         )
 
+    def _plan(self, loaded: Loaded) -> None:
+        """See from what this process has loaded whether it can load this as well."""
+        if loaded.candidate is not None:
+            try:
+                inplace.check(loaded.candidate)
+            except RestartRequired as error:
+                running = self._loaded.get(error.plugin, loaded)
+                self._set(running.info, PluginState.RESTART_REQUIRED, "plan", error.detail)
+                raise
+
     def _bring_up(self, loaded: Loaded) -> PluginInfo:
         name = loaded.info.name
         self._generations[name] = loaded.generation.number
@@ -192,6 +222,8 @@ class Lifecycle:
         types = tuple(sorted(loaded.contribution.types)) if loaded.contribution else ()
         info = attrs.evolve(loaded.info, event_types=types)
         loaded.info = self._set(info, PluginState.ACTIVE, "publish")
+        if loaded.candidate is not None:
+            inplace.note(loaded.candidate, loaded.modules())
         return loaded.info
 
     def _try_phases(self, loaded: Loaded) -> PluginLoadFailed | None:
@@ -245,6 +277,7 @@ class Lifecycle:
 
     def _import(self, loaded: Loaded) -> None:
         if loaded.candidate is not None:
+            loaded.additions = editable.process(loaded.candidate)
             loaded.plugin = loader.import_plugin(loaded.candidate)
 
     def _register(self, loaded: Loaded) -> None:
@@ -391,7 +424,6 @@ class Lifecycle:
     def _take_down(self, loaded: Loaded) -> list[str]:
         """Undo whatever of the phases was done, last first; the plugin's errors as text."""
         errors = []
-        own = loaded.modules()
         if loaded.contribution is not None:
             self._registry.withdraw(loaded.generation)
         if loaded.activation is not None:
@@ -403,7 +435,7 @@ class Lifecycle:
         if loaded.plugin is not None and self._manager.is_registered(loaded.plugin):
             self._manager.unregister(loaded.plugin)
         loaded.plugin = loaded.contribution = loaded.activation = loaded.settings = None
-        modules.purge(own)
+        loaded.vacate()
         for error in errors:
             logs.get().error("plugin.unload_error", plugin=loaded.info.name, error=error)
         return errors
@@ -413,21 +445,31 @@ class Lifecycle:
 
     # -- upgrading
 
-    def upgrade(self, name: str, drain: float, *, include_dependents: bool = False) -> PluginInfo:
+    def upgrade(
+        self,
+        name: str,
+        drain: float,
+        *,
+        include_dependents: bool = False,
+        disk: AbstractContextManager[object] | None = None,
+    ) -> PluginInfo:
         """Replace a loaded plugin by what is on disk now, or leave everything as it was.
 
         Plugins that need it hold its old code, so they are unloaded before and loaded after it,
-        or this raises PluginNeeded. Raises PluginBusy when runs were still under way after
-        ``drain`` seconds, and PluginLoadFailed when the new code does not load; either way the old
-        code goes on.
+        or this raises PluginNeeded. ``disk`` puts the new code there as it is entered, once the
+        old is out of the way, and takes it back when it is left with an error. Raises PluginBusy
+        when runs were still under way after ``drain`` seconds, RestartRequired when this process
+        cannot run the new code, and PluginLoadFailed when that does not load; in each case the
+        old code goes on.
         """
         with self._changing:
             old = self._loaded.get(name)
             if old is None:
-                return self.load(name)
+                with disk or nullcontext():
+                    return self.load(name)
             dependents = self._dependents(name, "upgrade", include=include_dependents)
             with self._away(dependents, drain):
-                return self._upgrade(old, drain)
+                return self._upgrade(old, drain, disk)
 
     @contextmanager
     def _away(self, dependents: list[Loaded], drain: float) -> Iterator[None]:
@@ -450,15 +492,19 @@ class Lifecycle:
             return error
         return None
 
-    def _upgrade(self, old: Loaded, drain: float) -> PluginInfo:
+    def _upgrade(
+        self, old: Loaded, drain: float, disk: AbstractContextManager[object] | None
+    ) -> PluginInfo:
         if old.candidate is None:
             raise PluginError(
                 f"Plugin {old.info.name!r} belongs to the application itself; reload it there.",
                 plugin=old.info.name,
             )
-        new = self._from_candidate(_find(old.info.name))
-        assert old.contribution is not None
-        with self._parked(old, drain):
+        new = None if disk else self._from_candidate(_find(old.info.name))
+        if new is not None:
+            self._plan(new)
+        with self._parked(old, drain), disk or nullcontext():
+            new = new or self._from_candidate(_find(old.info.name))
             self._bring_up(new)
         self._withdraw_from_catalogue(old)
         old.candidate = None  # its modules are gone; what has their names now is the new code
@@ -473,18 +519,19 @@ class Lifecycle:
         Its events wait meanwhile.
         """
         assert old.contribution is not None
-        contribution, own = old.contribution, old.modules()
+        contribution, own = old.contribution, dict[str, ModuleType]()
         self._registry.withdraw(old.generation)
         try:
             self._drain_or_refuse(old, drain)
-            modules.purge(own)
+            own = old.vacate()
             yield
-        except BaseException:
+        except BaseException as error:
+            old.additions.redo()
             modules.restore(own)
             self._registry.publish(contribution)
-            failed = self._infos[old.info.name].reason
-            still = failed and f"still {old.info.version}, for {failed}"
-            self._set(old.info, PluginState.ACTIVE, "roll-back", still)
+            untouched = isinstance(error, PluginBusy) or not isinstance(error, PluginError)
+            still = old.info.reason if untouched else f"still {old.info.version}, for {error}"
+            self._set(old.info, PluginState.ACTIVE, "roll-back", still and _cut(still))
             raise
 
     def _drain_or_refuse(self, old: Loaded, drain: float) -> None:

@@ -8,7 +8,7 @@ import sys
 import typing
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import ModuleType
 
 
@@ -18,7 +18,7 @@ def owned(files: frozenset[str], top: str) -> dict[str, ModuleType]:
     """
     loaded = list(sys.modules.items())
     if files:
-        return {name: module for name, module in loaded if _file(module) in files}
+        return {name: module for name, module in loaded if file_of(module) in files}
     package = _outermost(top)
     return {name: module for name, module in loaded if f"{name}.".startswith(f"{package}.")}
 
@@ -26,16 +26,28 @@ def owned(files: frozenset[str], top: str) -> dict[str, ModuleType]:
 def _outermost(module: str) -> str:
     """The outermost package around ``module`` that is no namespace shared with others."""
     names = list(accumulate(module.split("."), "{}.{}".format))
-    regular = (name for name in names if name not in sys.modules or _file(sys.modules[name]))
+    regular = (name for name in names if name not in sys.modules or file_of(sys.modules[name]))
     return next(regular, module)
 
 
-def _file(module: ModuleType) -> str | None:
+def file_of(module: ModuleType) -> str | None:
+    """The real path of the file that a module came from, if it came from one."""
     try:
         path = module.__file__
         return _real(path) if path else None
     except (AttributeError, OSError, TypeError, ValueError):
         return None
+
+
+def loaded_from(file: PurePath) -> bool:
+    """Whether a module is loaded from ``file``, which is relative to a folder of the path."""
+    if file.suffix not in (".py", ".so", ".pyd") or ".." in file.parts:
+        return False
+    *packages, last = file.parts
+    own = [] if last.startswith("__init__.") else [last.partition(".")[0]]
+    module = sys.modules.get(".".join([*packages, *own]))
+    found = getattr(module, "__file__", None)
+    return isinstance(found, str) and Path(found).as_posix().endswith(f"/{file.as_posix()}")
 
 
 @functools.lru_cache(maxsize=4096)
