@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 
-from horae import Host
+from horae import Host, PluginLoadFailed
 from horae_hookspecs import (
+    Concurrency,
+    MultiResourceScheduledEventJob,
     Outcome,
     RegistrationError,
     Retry,
@@ -21,6 +23,7 @@ from horae_hookspecs import (
 )
 from horae_hookspecs.registration import IMPLICIT_WRAPPER
 from kit.hosts import types_of
+from kit.sites import Site, plugin
 
 
 @pytest.fixture
@@ -232,6 +235,44 @@ def test_what_can_be_no_job_is_refused(
         events.register("tide.mark")(target)
     assert caught.value.event_type == "tide.mark"
     assert events.registrations == ()
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ({"exclusive": True}, "with exclusive"),
+        ({"concurrency": Concurrency(2, per="resource")}, "with concurrency per resource"),
+    ],
+)
+def test_a_gate_of_each_resource_is_refused_for_a_job_with_several(
+    events: ScheduledEventRegistryWrapper, policy: dict[str, Any], said: str
+) -> None:
+    """Its events would go round that; other limits are as good for it as for any."""
+
+    class Several(MultiResourceScheduledEventJob):
+        def run_resource(self, context: RunContext, resource: str) -> None: ...
+
+    with pytest.raises(RegistrationError, match=said) as caught:
+        events.register("tide.mark", **policy)(Several)
+    assert caught.value.event_type == "tide.mark"
+    assert events.registrations == ()
+    events.register("tide.mark", concurrency=Concurrency(2, per="origin"))(Several)
+    assert len(events.registrations) == 1
+
+
+def test_a_plugin_with_such_a_type_is_not_loaded(site: Site, host: Host) -> None:
+    """What it says is why."""
+    site.install(
+        plugin(
+            """
+            @events.register("acme.tend", exclusive=True)
+            class Tend(MultiResourceScheduledEventJob):
+                def run_resource(self, context, resource): ...
+            """
+        )
+    )
+    with pytest.raises(PluginLoadFailed, match=r"'acme\.tend' with exclusive"):
+        host.load_plugin("acme")
 
 
 def test_a_job_without_run_says_so() -> None:

@@ -185,5 +185,5 @@ def test_a_type_at_its_limit_lets_the_host_sleep(host_on: Callable[..., Host]) -
 def test_exclusive_events_take_one_resource(host: Host) -> None:
     """Several at once are refused where the type is known, with the way out."""
     host.register("tide.mark", exclusive=True)(lambda context: None)
-    with pytest.raises(SettingsError, match="one resource per event"):
+    with pytest.raises(SettingsError, match="one event for each resource"):
         host.schedule("tide.mark", resources=["pier", "quay"])

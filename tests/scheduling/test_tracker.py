@@ -313,19 +313,6 @@ def test_calls_that_differ_in_anything_else_do_not(host: Host, other: dict[str, 
     assert listed(host)[0].resource == "i-1"
 
 
-def test_an_exclusive_type_has_an_event_for_each_resource(host: Host) -> None:
-    """It can be held up for one of them and not for the others."""
-
-    @host.register("alone", exclusive=True)
-    class Alone(MultiResourceScheduledEventJob):
-        def run_resource(self, context: RunContext, resource: str) -> None: ...
-
-    with host.tracker() as tracker:
-        for name in ("a", "b"):
-            tracker.schedule("alone", None, LATER, resource=name)
-    assert resources(host) == ["a", "b"]
-
-
 def test_a_type_for_one_resource_has_an_event_for_each(host: Host) -> None:
     """Nobody would work on the others."""
     with host.tracker() as tracker:

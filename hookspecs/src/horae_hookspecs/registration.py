@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final, Literal, TypeVar, get_origin
 
 import attrs
 
+from horae_hookspecs.abc import MultiResourceScheduledEventJob
 from horae_hookspecs.errors import RegistrationError
 from horae_hookspecs.models import Absent, Concurrency, Missed, Retry
 
@@ -62,9 +63,10 @@ class Policy:
     says what becomes of an occurrence whose host was lost in the middle of it. ``missed`` is a
     ``Missed`` or the name of its policy, ``absent`` see ``Absent``; both can be overruled for a
     single event. ``exclusive`` types never have two runs for one resource, not even two of such
-    types. ``concurrency`` is a ``Concurrency``, or a limit on the type. Events stored under a name
-    in ``aliases`` are this type's too: they go through ``upgrade`` from the version that they have,
-    so ``version`` goes on counting from that of the old type.
+    types. ``concurrency`` is a ``Concurrency``, or a limit on the type. Neither ``exclusive`` nor a
+    limit per resource goes with a ``MultiResourceScheduledEventJob``. Events stored under a name in
+    ``aliases`` are this type's too: they go through ``upgrade`` from the version that they have, so
+    ``version`` goes on counting from that of the old type.
     """
 
     version: int = attrs.field(
@@ -128,7 +130,8 @@ class ScheduledEventRegistryWrapper:
         """A decorator that registers a job class or a function under ``uid``.
 
         The keyword arguments are those of ``Policy``. Raises RegistrationError when the uid is
-        malformed or taken in this wrapper, or the target can be no job.
+        malformed or taken in this wrapper, the target can be no job, or the policy does not go
+        with such a job.
         """
         if not isinstance(uid, str) or not _UID.fullmatch(uid) or len(uid) > 200:
             raise RegistrationError(
@@ -153,6 +156,7 @@ class ScheduledEventRegistryWrapper:
                     event_type=uid,
                 )
             _check_target(uid, target)
+            _check_gates(uid, target, parsed)
             self._registrations[uid] = Registration(uid, target, parsed)
             return target
 
@@ -228,6 +232,21 @@ def _check_class(uid: str, target: type) -> None:
             f"{_name(target)} has fields ({', '.join(own)}) that attrs has not seen. Decorators "
             f"work from the bottom up, so write:\n\n    @events.register({uid!r})\n"
             f"    @attrs.frozen\n    class {target.__name__}(ScheduledEventJob): ...",
+            event_type=uid,
+        )
+
+
+def _check_gates(uid: str, target: Callable[..., Any], policy: Policy) -> None:
+    """An event passes the gate of one resource; one with several would go round all of them."""
+    if not (inspect.isclass(target) and issubclass(target, MultiResourceScheduledEventJob)):
+        return
+    per_resource = policy.concurrency.per == "resource"
+    if policy.exclusive or per_resource:
+        given = "exclusive" if policy.exclusive else "concurrency per resource"
+        raise RegistrationError(
+            f"{_name(target)} cannot be registered as {uid!r} with {given}: its events have "
+            "several resources, and only an event with one can wait for it. Derive it from "
+            "ScheduledEventJob and schedule one event for each resource=..., or leave that out.",
             event_type=uid,
         )
 

@@ -116,7 +116,7 @@ class Planner:
     def takes_many(self, event_type: str) -> bool:
         """Whether one event of a type may name several resources, as far as it is loaded."""
         entry = self._registry.snapshot.types.get(event_type)
-        return entry is not None and entry.job.is_multi and not entry.policy.exclusive
+        return entry is not None and entry.job.is_multi
 
     @property
     def kinds(self) -> Mapping[str, type[Schedule]]:
@@ -216,11 +216,6 @@ def _check_priority(priority: object) -> None:
 
 
 def _check_resources(entry: Entry, stored: Mapping[str, Any]) -> None:
-    if entry.policy.exclusive and stored.get("resources") is not None:
-        raise SettingsError(
-            f"{entry.event_type} is exclusive, and exclusive types take one resource per event: "
-            "schedule one event with resource= for each of the resources=."
-        )
     wrong = mismatch(
         entry.event_type,
         is_multi=entry.job.is_multi,
