@@ -43,6 +43,7 @@ class Lives(RuleBasedStateMachine):
         self.type_paused = False
         self.pier_paused = False
         self.loaded = True
+        self.is_sound = True
 
     # -- what users do
 
@@ -236,6 +237,7 @@ class Lives(RuleBasedStateMachine):
     @invariant()
     def all_is_well(self) -> None:
         """All that is due has run, and what is true throughout is true."""
+        self.is_sound = False
         self.come_to_rest()
         self.nothing_is_lost()
         self.nothing_succeeds_twice()
@@ -244,12 +246,13 @@ class Lives(RuleBasedStateMachine):
         self.nobody_was_let_in_too_many()
         self.nobody_is_left_at_a_gate()
         self.no_resource_is_done_twice()
+        self.is_sound = True
 
     def come_to_rest(self) -> None:
         """Run whatever is due; nothing happens to what is paused or absent."""
         begun = Counter(self.world.journal.begun)
         untouched = {event_id: self.event(event_id) for event_id in self.held_back()}
-        self.world.host.run_until_idle(LONG)
+        self.world.host.run_until_idle(self.world.patience)
         for event_id, before in untouched.items():
             assert self.world.journal.begun[event_id] == begun[event_id]
             assert self.event(event_id) == before
@@ -301,7 +304,8 @@ class Lives(RuleBasedStateMachine):
         if hasattr(self, "world"):
             self.world.journal.gate.set()
             try:
-                self.come_to_an_end()
+                if self.is_sound:
+                    self.come_to_an_end()
             finally:
                 self.world.close()
 
@@ -315,7 +319,7 @@ class Lives(RuleBasedStateMachine):
             host.resume(event_id)
         for _ in range(8):  # the longest chain: three attempts, a snooze, a last chance
             self.world.clock.advance(timedelta(hours=1))
-            host.run_until_idle(LONG)
+            host.run_until_idle(self.world.patience)
         for event_id, way in self.known.items():
             event = self.event(event_id)
             recurs = event.schedule["kind"] == "interval"

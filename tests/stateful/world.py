@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 from horae import Host, SettableClock, Settings, StoreCorrupt
 from horae.stores.base import Store
@@ -167,6 +167,9 @@ class Journal(ModuleType):
 class World:
     """Everything that a history happens in."""
 
+    patience: ClassVar[float] = LONG
+    """Seconds after which what should happen has not."""
+
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp())
         self.journal = sys.modules["world_journal"] = Journal()
@@ -199,9 +202,9 @@ class World:
         before = self.journal.held
         again = [one for one in wanted if gate_of(one) is not None]
         ids = self._crowd(wanted)
-        until(lambda: self.journal.held >= before + can_begin(wanted), LONG)
+        until(lambda: self.journal.held >= before + can_begin(wanted), self.patience)
         ids += self._crowd(again)
-        until(lambda: self.journal.held >= before + can_begin([*wanted, *again]), LONG)
+        until(lambda: self.journal.held >= before + can_begin([*wanted, *again]), self.patience)
         running = self.host.events(state="running")
         under_way = [(event.event_type, event.resource) for event in running]
         assert len(under_way) == can_begin(under_way), under_way
@@ -216,7 +219,7 @@ class World:
             for one, at in wanted
         ]
         *ids, last = self.host.schedule_many([*requests, {"event_type": "acme.last"}])
-        assert self.host.wait(last, LONG) is not None
+        assert self.host.wait(last, self.patience) is not None
         return ids
 
     def crash(self) -> None:
@@ -247,7 +250,7 @@ class World:
         other.store.rescue(lost, "showed no sign of life", self.clock.micros())
         other.close()
         self.journal.gate.set()
-        until(lambda: self.host.id != lost, LONG)
+        until(lambda: self.host.id != lost, self.patience)
 
     def close(self) -> None:
         """Let go of everything."""

@@ -57,7 +57,11 @@ class Resource:
 
 @attrs.frozen
 class BotView:
-    """The bot that an action acts for. All that it schedules has its ``origin``."""
+    """The bot that an action acts for. All that it schedules has its ``origin``.
+
+    So has what the bot's other actions schedule: a unit of work with ``cancel_missing`` must name
+    the resources of those too, or it cancels their events.
+    """
 
     name: str
 
