@@ -17,8 +17,8 @@ class Retention:
     """How long history is kept: an event for ``age`` after it was over, and no more than the newest
     ``count`` of its type that are over.
 
-    Of an event that is not over, the same holds for its runs; the last one is always kept. None is
-    no bound.
+    Of an event that is not over, the same holds for its runs; the last one is always kept, and so
+    are the newest event and the one that ran last. None is no bound.
     """
 
     age: timedelta | None = attrs.field(default=timedelta(days=30))
