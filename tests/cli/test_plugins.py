@@ -3,6 +3,9 @@
 import signal
 import subprocess
 
+import attrs
+
+from horae.stores.base import Suspension
 from kit.commands import TIDE, Command, is_running
 from kit.hosts import until
 
@@ -148,3 +151,19 @@ def test_a_plugin_that_is_needed_goes_with_those_that_need_it(horae: Command) ->
         assert "before it, tide:" in unloaded
         states = {row["name"]: row["desired"] for row in horae.json("plugin", "list")}
         assert states["tide"] == states["reef"] == "unloaded"
+
+
+def test_a_suspended_plugin_is_resumed(tide: Command) -> None:
+    """Info and the list of what waits tell why and how."""
+    with tide.serving("--name", "quay", "--autoload"), tide.client() as client:
+        (row,) = [one for one in client.store.plugin_rows("quay") if one.plugin == "tide"]
+        spoken = Suspension(row.version, {"tide.mark": "3 runs crashed"})
+        tide("plugin", "unload", "tide")
+        (row,) = [one for one in client.store.plugin_rows("quay") if one.plugin == "tide"]
+        client.store.report_plugin(attrs.evolve(row, suspended=spoken))
+        assert "tide.mark is suspended: 3 runs crashed" in tide("plugin", "load", "tide").stdout
+        tide("event", "schedule", "tide.mark")
+        (waiting,) = tide.json("type", "waiting")
+        assert waiting["remedy"] == "horae plugin resume tide"
+        assert "suspended" not in tide("plugin", "resume", "tide").stdout
+        assert client.wait(1, timeout=30) is not None

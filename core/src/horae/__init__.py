@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from horae.errors import UnknownSchedule as UnknownSchedule
     from horae.errors import WaitTimeout as WaitTimeout
     from horae.host import Host as Host
+    from horae.settings import Budget as Budget
     from horae.settings import Retention as Retention
     from horae.settings import Settings as Settings
 else:
@@ -51,6 +52,7 @@ else:
 
 
 _HOMES = {
+    "Budget": "settings",
     "Host": "host",
     "Retention": "settings",
     "SettableClock": "clock",
@@ -60,6 +62,7 @@ _HOMES = {
 """The modules of the names that are no errors."""
 
 __all__ = [
+    "Budget",
     "EventNotFound",
     "Host",
     "HostError",

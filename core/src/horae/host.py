@@ -19,6 +19,7 @@ from horae.errors import (
     StoreError,
     WaitTimeout,
 )
+from horae.plugins.budgets import Budgets
 from horae.plugins.desired import Desired
 from horae.plugins.lifecycle import Lifecycle
 from horae.plugins.operations import APPLICATION, PluginOperations
@@ -34,7 +35,6 @@ from horae.stores.base import HostRecord
 from horae.stores.factory import create_store
 from horae_hookspecs import (
     PluginInfo,
-    PluginState,
     Schedule,
     ScheduledEventRegistryWrapper,
 )
@@ -89,6 +89,7 @@ class Host(EventOperations, PluginOperations):
         self._lease: Lease | None = None
         self._control: threading.Thread | None = None
         self._control_wake = threading.Event()
+        self._budgets = Budgets(self.settings.budget, self.clock, self._control_wake.set)
         self.store.open()
         _LIVE.add(self)
 
@@ -130,7 +131,7 @@ class Host(EventOperations, PluginOperations):
         try:
             self._lifecycle.load_builtins()
             for info in self._lifecycle.plugins():
-                if info.state is PluginState.ACTIVE:  # loaded before the start; others were not
+                if self._lifecycle.is_loaded(info.name):  # loaded before the start; others were not
                     self._record(info, "loaded")
             self._desired.restore(autoload=self.settings.autoload)
             self._caretaker.look()
@@ -147,6 +148,7 @@ class Host(EventOperations, PluginOperations):
             self,
             self._planner,
             self._control_wake.set,
+            self._budgets,
         )
         self._engine.start()
         self._control = threading.Thread(
@@ -286,6 +288,7 @@ class Host(EventOperations, PluginOperations):
                 return
             try:
                 self._desired.reconcile()
+                self._suspend_over_budget()
             except StoreError as error:
                 logs.get().error("host.requests_failed", error=str(error))
 

@@ -35,6 +35,34 @@ class Retention:
             raise SettingsError(f"count={count!r} is neither None nor a number from 0 on.")
 
 
+def _limit() -> Any:
+    return validators.optional([validators.instance_of(int), validators.ge(1)])
+
+
+@attrs.frozen(kw_only=True)
+class Budget:
+    """When a host stops running a type of a plugin, until somebody resumes the plugin.
+
+    ``crashes`` is after how many runs in a row whose child process ended by itself, killed by a
+    signal or by an exit; ``failures`` the same for runs that failed or ran out of time, in whatever
+    way. ``plugin_failures`` is how many such runs of all its types within ``window`` suspend a
+    plugin as a whole. None is no limit. By default only crashes count: a failure is often the news
+    that a job is for.
+    """
+
+    crashes: int | None = attrs.field(default=3, validator=_limit())
+    failures: int | None = attrs.field(default=None, validator=_limit())
+    plugin_failures: int | None = attrs.field(default=None, validator=_limit())
+    window: timedelta = attrs.field(
+        default=timedelta(hours=1), validator=validators.gt(timedelta(0))
+    )
+
+    @property
+    def window_micros(self) -> int:
+        """The window in microseconds."""
+        return self.window // timedelta(microseconds=1)
+
+
 @attrs.frozen(kw_only=True)
 class Settings:
     """The settings of a host. Durations are in seconds.
@@ -49,7 +77,7 @@ class Settings:
     type that was absent a host takes on, until what fell due in its absence is worked off; None is
     as many as it can. ``plugins`` holds settings by plugin name. ``retention`` says by event type
     how long history is kept; the key ``*`` stands for all other types, and without it theirs is
-    kept for ever.
+    kept for ever. ``budget`` says how often runs may fail before their type is suspended.
     """
 
     url: str = attrs.field(default="sqlite:///horae.db", validator=validators.instance_of(str))
@@ -71,6 +99,8 @@ class Settings:
             validators.instance_of(str), validators.instance_of(Retention)
         ),
     )
+
+    budget: Budget = attrs.field(factory=Budget, validator=validators.instance_of(Budget))
 
     def __attrs_post_init__(self) -> None:
         if self.lease < 2 * self.beat:

@@ -17,5 +17,6 @@ for _command in (
     plugin_commands.load,
     plugin_commands.unload,
     plugin_commands.upgrade,
+    plugin_commands.resume,
 ):
     plugin.add_command(_command)

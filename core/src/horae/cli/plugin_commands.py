@@ -62,6 +62,13 @@ def upgrade(**asked: Any) -> None:
     _ask("upgrade", **asked)
 
 
+@click.command(cls=Command)
+@_asking
+def resume(**asked: Any) -> None:
+    """Run the types of a plugin again that were suspended for going over their budget."""
+    _ask("resume", **asked)
+
+
 def _ask(action: PluginAction, name: str, as_json: bool, **asked: Any) -> None:
     verdicts = []
     with client() as host:
@@ -87,6 +94,8 @@ def _verdict(row: PluginRow) -> str:
     lines = [f"{title} is {row.state}, generation {row.generation}"]
     if row.report is None:
         lines.append(f"event types: {', '.join(row.event_types) or 'none'}")
+        if row.reason:
+            lines.append(many_lines(row.reason, indent=2))
     else:
         lines += _unloaded(**row.report)
     return "\n  ".join(lines)

@@ -64,6 +64,8 @@ class Desired:
                 return attrs.asdict(report)
             if row.action == "upgrade":
                 self._lifecycle.upgrade(name, drain, include_dependents=wide)
+            elif row.action == "resume":
+                self._lifecycle.resume(name)
             else:
                 self._lifecycle.load(name)
             for needed in self._lifecycle.needed_by(name):
@@ -98,6 +100,7 @@ class Desired:
 
     def _filled(self, row: PluginRow, report: Verdict, problem: str | None) -> PluginRow:
         """The row with this host's view of the plugin in it."""
+        loaded = self._lifecycle.is_loaded(row.plugin)
         infos = {info.name: info for info in self._lifecycle.plugins()}
         info = infos.get(row.plugin) or PluginInfo(
             name=row.plugin,
@@ -117,7 +120,8 @@ class Desired:
             report=report,
             ok=problem is None,
             settings_schema=self._lifecycle.settings_schema(row.plugin) or row.settings_schema,
-            desired="loaded" if problem and info.state is PluginState.ACTIVE else row.desired,
+            suspended=self._lifecycle.suspension(row.plugin) if loaded else row.suspended,
+            desired="loaded" if problem and loaded else row.desired,
         )
 
     def _rows(self) -> list[PluginRow]:

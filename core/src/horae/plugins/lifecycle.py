@@ -38,13 +38,14 @@ from horae.plugins import (
     loader,
     modules,
     provenance,
+    suspensions,
 )
 from horae.plugins.activation import Activation
 from horae.plugins.discovery import BUILTIN_DISTRIBUTION, Candidate, discover
 from horae.plugins.leaks import Probes
 from horae.processes import process_gone
 from horae.registry import Contribution, Drained, Generation, Registry, Source
-from horae.stores.base import Store
+from horae.stores.base import Store, Suspension
 from horae_hookspecs import HostView, PluginInfo, PluginState, UnloadReport
 from horae_hookspecs._current import acting_for
 
@@ -69,6 +70,7 @@ class Loaded:
     settings: Any = None
     settings_schema: Mapping[str, Any] | None = None
     additions: editable.Additions = attrs.field(factory=editable.Additions)
+    suspended: Mapping[str, str] = attrs.field(factory=dict)
 
     def modules(self) -> dict[str, ModuleType]:
         """The loaded modules that belong to it; none for an application's own plugin."""
@@ -221,7 +223,8 @@ class Lifecycle:
         self._loaded[name] = loaded
         types = tuple(sorted(loaded.contribution.types)) if loaded.contribution else ()
         info = attrs.evolve(loaded.info, event_types=types)
-        loaded.info = self._set(info, PluginState.ACTIVE, "publish")
+        state, reason = suspensions.standing(loaded.contribution, loaded.suspended)
+        loaded.info = self._set(info, state, "publish", reason)
         if loaded.candidate is not None:
             inplace.note(loaded.candidate, loaded.modules())
         return loaded.info
@@ -319,9 +322,64 @@ class Lifecycle:
         # next start publishes both again. Runs may begin at once, and must know of the absence.
         absences = provenance.absences(self._store.catalogue(), now)
         loaded.contribution = loaded.contribution.with_absences(absences)
-        self._registry.publish(loaded.contribution)
-        if loaded.contribution.types:  # else a client would write where it only schedules
-            self._store.publish(provenance.catalogued(loaded.contribution, now))
+        loaded.suspended = suspensions.kept(self._store.plugin_rows(self._host.name), loaded.info)
+        running = suspensions.without(loaded.contribution, loaded.suspended)
+        self._registry.publish(running)
+        if running.types:  # else a client would write where it only schedules
+            self._store.publish(provenance.catalogued(running, now))
+
+    # -- standing aside
+
+    def suspend(self, generation: Generation, reasons: Mapping[str, str]) -> PluginInfo | None:
+        """Leave types of a plugin out of what this host runs, each with the reason; their events
+        wait like those of an absent type. None when that generation is not the loaded one.
+        """
+        with self._changing:
+            loaded = self._loaded.get(generation.plugin)
+            if loaded is None or loaded.generation is not generation:
+                return None
+            assert loaded.contribution is not None
+            fresh = suspensions.named(reasons, loaded.contribution)
+            loaded.suspended = {**fresh, **loaded.suspended}
+            self._registry.publish(suspensions.without(loaded.contribution, loaded.suspended))
+            self._withdraw_from_catalogue(loaded)
+            self._stand(loaded, "suspension")
+            self._withdrawn(loaded.info)
+            return loaded.info
+
+    def resume(self, name: str) -> PluginInfo:
+        """Run all types of a plugin again; one that is not loaded is loaded for it. Raises what
+        ``load`` raises.
+        """
+        with self._changing:
+            self.load(name)
+            loaded = self._loaded[name]
+            assert loaded.contribution is not None
+            if loaded.suspended:
+                now = self._clock.micros()
+                absences = provenance.absences(self._store.catalogue(), now)
+                loaded.contribution = loaded.contribution.with_absences(absences)
+                self._registry.publish(loaded.contribution)
+                self._store.publish(provenance.catalogued(loaded.contribution, now))
+                loaded.suspended = {}
+                self._stand(loaded, "resumption")
+            return loaded.info
+
+    def suspension(self, name: str) -> Suspension | None:
+        """What of a loaded plugin is suspended."""
+        loaded = self._loaded.get(name)
+        if loaded is None:
+            return None
+        return suspensions.recorded(loaded.info.version, loaded.suspended)
+
+    def is_loaded(self, name: str) -> bool:
+        """Whether the plugin is in memory, suspended or not."""
+        return name in self._loaded
+
+    def _stand(self, loaded: Loaded, phase: str) -> None:
+        self._edge_began = time.monotonic()
+        state, reason = suspensions.standing(loaded.contribution, loaded.suspended)
+        loaded.info = self._set(loaded.info, state, phase, reason)
 
     # -- going
 
@@ -528,10 +586,11 @@ class Lifecycle:
         except BaseException as error:
             old.additions.redo()
             modules.restore(own)
-            self._registry.publish(contribution)
+            self._registry.publish(suspensions.without(contribution, old.suspended))
             untouched = isinstance(error, PluginBusy) or not isinstance(error, PluginError)
             still = old.info.reason if untouched else f"still {old.info.version}, for {error}"
-            self._set(old.info, PluginState.ACTIVE, "roll-back", still and _cut(still))
+            state, _ = suspensions.standing(contribution, old.suspended)
+            self._set(old.info, state, "roll-back", still and _cut(still))
             raise
 
     def _drain_or_refuse(self, old: Loaded, drain: float) -> None:

@@ -13,6 +13,7 @@ from horae import logs
 from horae.clock import Clock, from_micros
 from horae.errors import HostNotRunning, WaitTimeout
 from horae.plugins import provenance
+from horae.plugins.budgets import Budgets
 from horae.plugins.desired import Desired
 from horae.plugins.discovery import discover
 from horae.plugins.lifecycle import Lifecycle
@@ -43,6 +44,7 @@ class PluginOperations:
     registry: Registry
     _lifecycle: Lifecycle
     _desired: Desired
+    _budgets: Budgets
     _application: ScheduledEventRegistryWrapper
     _application_generation: Generation
 
@@ -99,6 +101,22 @@ class PluginOperations:
         self._record_loaded(info)
         return info
 
+    def resume_plugin(self, name: str) -> PluginInfo:
+        """Run the suspended types of a plugin again; one that is not loaded is loaded for it.
+
+        Their events, which waited, are treated like those of a type that was absent.
+        """
+        info = self._lifecycle.resume(name)
+        self._record_loaded(info)
+        return info
+
+    def _suspend_over_budget(self) -> None:
+        """Suspend what has failed too often since the last call."""
+        for generation, reasons in self._budgets.take().items():
+            info = self._lifecycle.suspend(generation, reasons)
+            if info is not None:
+                self._record(info, "loaded")
+
     def _info(self, name: str) -> PluginInfo:
         return next(info for info in self._lifecycle.plugins() if info.name == name)
 
@@ -120,7 +138,7 @@ class PluginOperations:
 
     def discover(self) -> list[PluginInfo]:
         """The plugins that are installed, loaded or not; imports nothing of them."""
-        known = {info.name: info for info in self.plugins() if info.state is PluginState.ACTIVE}
+        known = {info.name: info for info in self.plugins() if self._lifecycle.is_loaded(info.name)}
         return [
             known.get(candidate.name)
             or PluginInfo(

@@ -77,6 +77,13 @@ class Circumstances:
         if known.plugin not in self.installed:
             return f"{known.distribution} is not installed here", _pip(known) + load
         for row in self.rows:
+            if (
+                row.plugin == known.plugin
+                and row.suspended
+                and known.event_type in (row.suspended.types)
+            ):
+                why = row.suspended.types[known.event_type]
+                return f"suspended on {row.host}: {why}", f"horae plugin resume {known.plugin}"
             if row.plugin == known.plugin and row.state is PluginState.FAILED:
                 return f"plugin {known.plugin} failed to load on {row.host}: {row.reason}", load
         return f"plugin {known.plugin} is not loaded", load

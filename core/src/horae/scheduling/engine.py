@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from horae import logs
 from horae.clock import Clock, from_micros
@@ -42,6 +42,16 @@ PAUSES: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
 """Seconds between tries while the store refuses; the last one repeats."""
 
 
+class Accounts(Protocol):
+    """Where it is kept how often runs of a type have failed."""
+
+    in_trouble: bool
+    """Whether any type has failed of late, so that its successes count too."""
+
+    def account(self, entry: Entry, outcome: Outcome, error: str | None, *, crashed: bool) -> None:
+        """Note how a run ended."""
+
+
 class Engine:
     """See the module docstring; ``Desk`` in the runner is the part that runs see."""
 
@@ -55,6 +65,7 @@ class Engine:
         host: HostView,
         planner: Planner,
         on_foreign_change: Callable[[], None],
+        accounts: Accounts,
     ) -> None:
         self.store = store
         self.registry = registry
@@ -65,6 +76,7 @@ class Engine:
         self._settings = settings
         self._lease = lease
         self._on_foreign_change = on_foreign_change
+        self._accounts = accounts
         self._own_executors: dict[str, Executor] = {
             "thread": ThreadExecutor(settings.workers),
             "async": AsyncExecutor(),
@@ -380,12 +392,18 @@ class Engine:
             if work.key in fenced:
                 logs.get().info("run.fenced", event_id=work.event_id, claim=work.claim)
                 continue
+            if result.outcome is not Outcome.SUCCEEDED or self._accounts.in_trouble:
+                self._account(work, result)
             if "horae_run_finished" in observers:
                 filters = {"event_id": work.event_id, "claim": work.claim}
                 for run in self.store.runs(filters, 1, 0):
                     self.registry.observe("horae_run_finished", run=run)
             if "horae_event_missed" in observers:
                 self._announce_missed(work, settled, ran=result.left_out is None)
+
+    def _account(self, work: RunnerWork, result: Result) -> None:
+        if result.cause is not Cause.PERMISSION:
+            self._accounts.account(work.entry, result.outcome, result.error, crashed=result.crashed)
 
     def _announce_missed(self, work: RunnerWork, settled: Settlement, *, ran: bool) -> None:
         """Tell of the occurrences that had no run to themselves: those that a run stood for

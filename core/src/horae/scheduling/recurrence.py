@@ -49,7 +49,7 @@ class Result:
     one is not tried again. ``left_out`` is there where nothing was run: what was due up to that
     instant is left out. ``resources`` has the outcomes of a multi-resource run, ``carried`` those
     that hold for what comes after it in the same occurrence; both JSON. ``keeps_hold`` says that
-    the run was given up while its code goes on.
+    the run was given up while its code goes on, ``crashed`` that its process ended before it did.
     """
 
     outcome: Outcome
@@ -69,6 +69,7 @@ class Result:
     resources: str | None = None
     carried: str | None = None
     keeps_hold: bool = False
+    crashed: bool = False
 
 
 def settlement(

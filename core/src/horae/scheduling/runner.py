@@ -19,7 +19,7 @@ import attrs
 import structlog
 
 from horae.clock import Clock, from_micros
-from horae.errors import describe, storable, summarise
+from horae.errors import ChildGone, describe, storable, summarise
 from horae.payloads import dump_result
 from horae.registry import Entry, Observer, Registry, hook_failed
 from horae.scheduling.misfires import left_out
@@ -335,6 +335,7 @@ def _classify(work: RunnerWork, error: BaseException | None, value: Any) -> Resu
     if isinstance(error, Ended):
         return error.result
     outcome, details = verdict(work.entry.policy.retry, error, value)
+    details["crashed"] = isinstance(error, ChildGone)
     if isinstance(error, ResourcesFailed) and work.ledger is not None:
         details["retryable"] = work.ledger.worth_retrying
     return work.result(outcome, **details)
