@@ -21,6 +21,7 @@ from horae.errors import (
 )
 from horae.plugins.budgets import Budgets
 from horae.plugins.desired import Desired
+from horae.plugins.installer import Installer
 from horae.plugins.lifecycle import Lifecycle
 from horae.plugins.operations import APPLICATION, PluginOperations
 from horae.processes import StopSignals, process_gone
@@ -74,6 +75,7 @@ class Host(EventOperations, PluginOperations):
             self._plugin_changed,
             self._announce_waiting,
         )
+        self._installer = Installer(self._lifecycle)
         self._desired = Desired(self.store, self._lifecycle, lambda: self.name, self.settings.drain)
         self._application = ScheduledEventRegistryWrapper()
         self._application_generation = Generation(APPLICATION, 1)

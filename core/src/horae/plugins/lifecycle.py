@@ -123,6 +123,11 @@ class Lifecycle:
         """Every plugin that this host has dealt with, as it stands now."""
         return [self._infos[name] for name in sorted(self._infos)]
 
+    def loaded_candidates(self) -> dict[str, Candidate]:
+        """What the loaded plugins were on disk when they were loaded, by their names."""
+        found = {name: loaded.candidate for name, loaded in list(self._loaded.items())}
+        return {name: candidate for name, candidate in found.items() if candidate is not None}
+
     def is_builtin(self, name: str) -> bool:
         """Whether the plugin came with horae itself."""
         info = self._infos.get(name)
@@ -207,9 +212,14 @@ class Lifecycle:
             try:
                 inplace.check(loaded.candidate)
             except RestartRequired as error:
-                running = self._loaded.get(error.plugin, loaded)
-                self._set(running.info, PluginState.RESTART_REQUIRED, "plan", error.detail)
+                self.refuse(error, loaded)
                 raise
+
+    def refuse(self, error: RestartRequired, wanted: Loaded | None = None) -> None:
+        """Show why a plugin cannot be replaced here; what is loaded of it goes on."""
+        shown = self._loaded.get(error.plugin, wanted)
+        if shown is not None:
+            self._set(shown.info, PluginState.RESTART_REQUIRED, "plan", error.detail)
 
     def _bring_up(self, loaded: Loaded) -> PluginInfo:
         name = loaded.info.name

@@ -1,0 +1,258 @@
+"""Disk and memory changed as one, by the real pip in a real environment beside a running host."""
+
+import json
+import subprocess
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kit.environments import make_venv, site_packages
+from kit.extensions import COMPILER, FILE, build_extension
+from kit.sites import answering, plugin
+from kit.wheels import build_wheel
+
+PRELUDE = """
+import hashlib
+import json
+import sys
+from pathlib import Path
+from horae import *
+
+folder, site = map(Path, sys.argv[1:])
+links = [str(folder / "wheels")]
+host = Host(Settings(url=f"sqlite:///{folder}/events.db", name="test", drain=20)).start()
+found = {}
+
+def install(requirement, **options):
+    return host.install_plugin(requirement, find_links=links, offline=True, **options)
+
+def refused(requirement, **options):
+    try:
+        install(requirement, **options)
+    except PluginError as error:
+        return [type(error).__name__, str(error)]
+
+def answer(event_type="acme.ask"):
+    run = host.wait(host.schedule(event_type).id, timeout=20)
+    return run.result
+
+def disk():
+    return {
+        str(file.relative_to(site)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(site.rglob("*"))
+        if file.is_file() and file.suffix != ".pyc"
+    }
+
+def version():
+    return [[info.version, str(info.state)] for info in host.plugins() if info.name == "acme"]
+"""
+
+Program = Callable[[str], Any]
+
+
+class Environment:
+    """A virtual environment, a folder with wheels to install, and programs that run in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.site = site_packages(folder / "venv")
+        self.python = make_venv(folder / "venv")
+
+    def wheel(
+        self,
+        version: int,
+        source: str | Mapping[str, str | bytes],
+        distribution: str = "acme-plugin",
+        **details: Any,
+    ) -> Path:
+        """A wheel of acme, or another one, to be found by the programs."""
+        files = {"acme_plugin/__init__.py": source} if isinstance(source, str) else source
+        points = details.pop("entry_points", {"acme": "acme_plugin"})
+        return build_wheel(
+            self.folder / "wheels", distribution, f"{version}.0", files, points, **details
+        )
+
+    def run(self, program: str) -> Any:
+        """What the program left in ``found``; it has a started host, and some short words."""
+        source = f"{PRELUDE}\n{textwrap.dedent(program)}\nhost.close()\nprint(json.dumps(found))\n"
+        done = subprocess.run(
+            [self.python, "-c", source, self.folder, self.site],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            cwd=self.folder,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Environment:
+    """An environment of the test's own."""
+    return Environment(tmp_path)
+
+
+def test_a_plugin_is_installed_upgraded_and_uninstalled_while_the_host_runs(
+    environment: Environment,
+) -> None:
+    """With what it needs; what satisfies the requirement stays until an upgrade is asked for,
+    and the disk is as before in the end, but for what others may need by now.
+    """
+    for version in (1, 2):
+        environment.wheel(version, answering(version), requires=["helper>=1"])
+    environment.wheel(1, {"helper.py": ""}, "helper", entry_points={})
+    found = environment.run(
+        """
+        before = disk()
+        found["first"] = [install("acme-plugin<2").version, answer()]
+        found["again"] = [install("acme-plugin").generation, answer()]
+        found["newer"] = [install("acme-plugin>=2").version, answer()]
+        found["as new"] = [install("acme-plugin", upgrade=True).generation, answer()]
+        found["helper"] = (site / "helper.py").exists()
+        report = host.uninstall_plugin("acme")
+        found["report"] = [report.collected, report.plugin, version()[0][1] != "active"]
+        found["left"] = sorted(name.split("/")[0] for name in disk().keys() - before.keys())
+        found["waiting"] = host.schedule("acme.ask").id in [e.id for e in host.events()]
+        """
+    )
+    assert found["first"] == ["1.0", 1]
+    assert found["again"] == [1, 1]
+    assert found["newer"] == ["2.0", 2]
+    assert found["as new"] == [2, 2]
+    assert found["helper"]
+    assert found["report"] == [True, "acme", True]
+    assert set(found["left"]) == {"helper.py", "helper-1.0.dist-info"}
+    assert found["waiting"]
+
+
+FAILING = {
+    "import error": plugin("raise LookupError('version 2')"),
+    "exit": plugin("raise SystemExit('version 2')"),
+    "bad hook": plugin("@hookimpl\ndef horae_run_started(event): pass"),
+    "taken type": answering(2).replace("acme.ask", "other.ask"),
+    "failing activate": plugin("@hookimpl\ndef horae_activate(context): raise OSError('two')"),
+}
+
+
+def test_each_kind_of_failing_upgrade_rolls_back_disk_and_memory(
+    environment: Environment,
+) -> None:
+    """The old version answers the next event, in the same generation, and of what is on disk not
+    a byte is another, nor is anything there that the new version brought.
+    """
+    environment.wheel(1, answering(1))
+    environment.wheel(
+        1,
+        {"other_plugin.py": answering("other", "other.ask")},
+        "other-plugin",
+        entry_points={"other": "other_plugin"},
+    )
+    environment.wheel(1, {"helper.py": ""}, "helper", entry_points={})
+    for number, source in enumerate(FAILING.values(), 2):
+        files = {"acme_plugin/__init__.py": source, "acme_plugin/new.py": ""}
+        environment.wheel(number, files, requires=["helper"])
+    found = environment.run(
+        f"""
+        install("acme-plugin==1.0")
+        install("other-plugin")
+        before = disk()
+        for number in range(2, {len(FAILING) + 2}):
+            said = refused(f"acme-plugin=={{number}}.0")
+            found[number] = [said, answer(), answer("other.ask"), version(), disk() == before]
+        """
+    )
+    for case, (said, *state) in zip(FAILING, found.values(), strict=True):
+        assert said[0] in ("PluginLoadFailed", "TypeTaken"), case
+        assert state == [1, "other", [["1.0", "active"]], True], case
+
+
+def test_what_pip_cannot_do_changes_nothing(environment: Environment) -> None:
+    """Its own words say why: no such version, no plugin in it, a busy plugin."""
+    environment.wheel(1, answering(1))
+    environment.wheel(1, {"helper.py": ""}, "helper", entry_points={})
+    found = environment.run(
+        """
+        install("acme-plugin")
+        before = disk()
+        found["no version"] = refused("acme-plugin>=7")
+        found["no plugin"] = refused("helper")
+        found["no such"] = refused("nowhere-to-be-found")
+        found["state"] = [answer(), version(), disk() == before]
+        """
+    )
+    assert found["no version"][0] == "InstallFailed"
+    assert "No matching distribution found for acme-plugin>=7" in found["no version"][1]
+    assert found["no plugin"][0] == "InstallFailed"
+    assert "has no plugin" in found["no plugin"][1]
+    assert "nowhere-to-be-found" in found["no such"][1]
+    assert found["state"] == [1, [["1.0", "active"]], True]
+
+
+def test_what_only_a_new_process_can_run_is_refused_before_the_disk_is_touched(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """A loaded dependency that would be another one; for a plugin that is not there yet, an older
+    version that makes do with what is loaded is found.
+    """
+    for version in (1, 2):
+        environment.wheel(version, {"shared.py": f"VALUE = {version}"}, "shared", entry_points={})
+        source = f"import shared\n{answering(version)}"
+        environment.wheel(version, source, requires=[f"shared>={version}"])
+        environment.wheel(
+            version,
+            {"other_plugin.py": answering(version, "other.ask")},
+            "other-plugin",
+            entry_points={"other": "other_plugin"},
+            requires=[f"shared>={version}"],
+        )
+    found = environment.run(
+        """
+        import subprocess
+        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "-f", links[0]]
+        subprocess.run([*pip, "shared==1.0"], check=True)
+        install("acme-plugin==1.0")
+        before = disk()
+        found["refused"] = refused("acme-plugin", upgrade=True)
+        found["state"] = [answer(), version(), disk() == before]
+        found["other"] = [install("other-plugin").version, answer("other.ask")]
+        """
+    )
+    assert found["refused"][0] == "RestartRequired"
+    assert "shared 2.0" in found["refused"][1]
+    assert found["state"] == [1, [["1.0", "restart required"]], True]
+    assert found["other"] == ["1.0", 1]
+
+
+@pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
+def test_p10_a_new_native_file_is_refused_before_the_disk_is_touched(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """Told from the new wheel's RECORD and what is loaded."""
+    for version in (1, 2):
+        source = plugin(
+            """
+            from acme_plugin import native
+
+            @events.register("acme.ask")
+            def ask(context):
+                return native.value()
+            """
+        )
+        built = build_extension(tmp_path / "built", version)
+        environment.wheel(
+            version, {"acme_plugin/__init__.py": source, f"acme_plugin/{FILE}": built}
+        )
+    found = environment.run(
+        """
+        install("acme-plugin<2")
+        before = disk()
+        found["refused"] = refused("acme-plugin>=2")
+        found["state"] = [answer(), version(), disk() == before]
+        """
+    )
+    assert found["refused"][0] == "RestartRequired"
+    assert FILE in found["refused"][1]
+    assert found["state"] == [1, [["1.0", "restart required"]], True]
