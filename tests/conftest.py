@@ -44,6 +44,7 @@ def host_on(tmp_path: Path, clock: SettableClock) -> Iterator[Callable[..., Host
 
     def make(**settings: Any) -> Host:
         settings.setdefault("url", f"sqlite:///{tmp_path}/events.db")
+        settings.setdefault("preflight", 0)
         chosen = settings.pop("clock", clock)
         hosts.append(Host(Settings(**settings), clock=chosen))
         return hosts[-1]

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from horae.errors import InstallFailed as InstallFailed
     from horae.errors import InvalidArguments as InvalidArguments
     from horae.errors import KeyTaken as KeyTaken
+    from horae.errors import PluginBlocked as PluginBlocked
     from horae.errors import PluginBusy as PluginBusy
     from horae.errors import PluginError as PluginError
+    from horae.errors import PluginIncompatible as PluginIncompatible
     from horae.errors import PluginLoadFailed as PluginLoadFailed
     from horae.errors import PluginNeeded as PluginNeeded
     from horae.errors import PluginNotFound as PluginNotFound
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from horae.settings import Budget as Budget
     from horae.settings import Retention as Retention
     from horae.settings import Settings as Settings
+    from horae.settings import Trust as Trust
 else:
     # The host alone takes longer to import than `horae --help` may run, so each name is looked
     # up when it is first used. A type checker must not see this: to it, any name would exist.
@@ -58,6 +61,7 @@ _HOMES = {
     "SettableClock": "clock",
     "Settings": "settings",
     "SystemClock": "clock",
+    "Trust": "settings",
 }
 """The modules of the names that are no errors."""
 
@@ -71,8 +75,10 @@ __all__ = [
     "InstallFailed",
     "InvalidArguments",
     "KeyTaken",
+    "PluginBlocked",
     "PluginBusy",
     "PluginError",
+    "PluginIncompatible",
     "PluginLoadFailed",
     "PluginNeeded",
     "PluginNotFound",
@@ -88,6 +94,7 @@ __all__ = [
     "StoreTooNew",
     "StoreUnsupported",
     "SystemClock",
+    "Trust",
     "TypeTaken",
     "UnknownEventType",
     "UnknownSchedule",

@@ -23,7 +23,9 @@ HostError
     ├── PluginNotFound    no installed distribution has this entry point
     ├── PluginLoadFailed  the plugin failed in a named phase; nothing of it was left behind
     │   ├── TypeTaken     another plugin owns the type
-    │   └── RestartRequired  only a new process can run it; the old code goes on
+    │   ├── RestartRequired  only a new process can run it; the old code goes on
+    │   ├── PluginBlocked       the operator does not allow its distribution
+    │   └── PluginIncompatible  it was made for another horae or Python
     ├── PluginNeeded      other loaded plugins need it; nothing was changed
     ├── InstallFailed     pip could not do it; the disk is as it was
     └── PluginBusy        runs were still under way at the deadline; nothing was changed
@@ -293,6 +295,26 @@ class InstallFailed(PluginError):
         said = f"\n{output}" if output else ""
         super().__init__(f"{what}{said}", plugin=plugin)
         self.output = output
+
+
+class PluginBlocked(PluginLoadFailed):
+    """The operator's settings do not allow the distribution; nothing of it was imported.
+
+    ``by`` is the rule that decided, and where it is written.
+    """
+
+    def __init__(self, plugin: str, distribution: str, *, reason: str, by: str) -> None:
+        super().__init__(plugin, "trust", f"{distribution} is not allowed by {by}: {reason}")
+        self.distribution = distribution
+        self.reason = reason
+        self.by = by
+
+
+class PluginIncompatible(PluginLoadFailed):
+    """The plugin was made for another horae or Python; nothing of it was imported."""
+
+    def __init__(self, plugin: str, detail: str) -> None:
+        super().__init__(plugin, "requirements", detail)
 
 
 class PluginBusy(PluginError):

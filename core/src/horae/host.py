@@ -70,7 +70,7 @@ class Host(EventOperations, PluginOperations):
             self.registry,
             self.clock,
             self,
-            self.settings.plugins,
+            self.settings,
             self._drain,
             self._plugin_changed,
             self._announce_waiting,

@@ -1,6 +1,7 @@
 """What an operator can set, and the store URLs horae understands."""
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal
@@ -8,6 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import attrs
 from attrs import validators
+from packaging.requirements import InvalidRequirement, Requirement
 
 from horae.errors import SettingsError
 
@@ -63,6 +65,78 @@ class Budget:
         return self.window // timedelta(microseconds=1)
 
 
+def _requirement(text: object, where: str) -> Requirement:
+    try:
+        found = Requirement(text if isinstance(text, str) else "")
+    except InvalidRequirement:
+        found = None
+    if found is None or found.extras or found.marker or found.url:
+        raise SettingsError(
+            f"{where} has {text!r}, which is no distribution such as 'acme-plugin', "
+            "'acme-plugin<2' or 'acme-plugin==1.4'."
+        )
+    return found
+
+
+@attrs.frozen(kw_only=True)
+class Trust:
+    """Which distributions may bring plugins. Asked before anything of one is imported.
+
+    ``allow`` names those that may, and then no other may; None names none. ``block`` names those
+    that may not, whatever else is said, each with the reason that is shown. Both take a name or a
+    name with versions, ``acme-plugin<2``. ``pins`` allows exactly what is named: it maps
+    ``distribution==version`` to the SHA-256 of its contents (``horae plugin info`` shows it); no
+    other version of a pinned distribution may be loaded, and no other files. ``default`` is what
+    holds for all that is not named; "deny" where there is an ``allow``, else "allow".
+    ``source`` is where this was written, for whoever wants to change it.
+
+    Code that is allowed runs with all the rights of the host's process.
+    """
+
+    allow: tuple[str, ...] | None = attrs.field(
+        default=None, converter=attrs.converters.optional(tuple)
+    )
+    block: Mapping[str, str] = attrs.field(factory=dict)
+    pins: Mapping[str, str] = attrs.field(factory=dict)
+    default: Literal["allow", "deny"] = attrs.field(
+        default=attrs.Factory(lambda self: "allow" if self.allow is None else "deny", True)
+    )
+    source: str = "Settings(trust=...)"
+
+    @allow.validator
+    def _check_allow(self, _field: object, allow: object) -> None:
+        for text in self.allow or ():
+            _requirement(text, "trust.allow")
+
+    @block.validator
+    def _check_block(self, _field: object, block: object) -> None:
+        for text, reason in self.block.items():
+            _requirement(text, "trust.block")
+            if not isinstance(reason, str):
+                raise SettingsError(f"trust.block needs the reason against {text!r} as a text.")
+
+    @pins.validator
+    def _check_pins(self, _field: object, pins: object) -> None:
+        for text, digest in self.pins.items():
+            versions = [one.operator for one in _requirement(text, "trust.pins").specifier]
+            if versions != ["=="] or "*" in text:
+                raise SettingsError(f"trust.pins has {text!r}; write distribution==version.")
+            if not re.fullmatch("(sha256[:=])?[0-9a-f]{64}", str(digest)):
+                raise SettingsError(
+                    f"trust.pins has {digest!r} for {text}, which is no SHA-256 in 64 hex digits."
+                )
+
+    @default.validator
+    def _check_default(self, _field: object, default: object) -> None:
+        if default not in ("allow", "deny"):
+            raise SettingsError(f"trust.default={default!r} is neither 'allow' nor 'deny'.")
+        if default == "allow" and self.allow is not None:
+            raise SettingsError(
+                "trust.default='allow' would allow also what trust.allow does not name; leave out "
+                "one of the two."
+            )
+
+
 @attrs.frozen(kw_only=True)
 class Settings:
     """The settings of a host. Durations are in seconds.
@@ -75,9 +149,11 @@ class Settings:
     ``beat``; others take over its runs when it has not for ``lease``. ``poll`` is how often a
     host looks for what other processes wrote. ``reentry_rate`` is how many events per second of a
     type that was absent a host takes on, until what fell due in its absence is worked off; None is
-    as many as it can. ``plugins`` holds settings by plugin name. ``retention`` says by event type
-    how long history is kept; the key ``*`` stands for all other types, and without it theirs is
-    kept for ever. ``budget`` says how often runs may fail before their type is suspended.
+    as many as it can. ``preflight`` is how long a child process has to import a plugin that this
+    host has not seen before, ahead of the host itself; 0 does without. ``trust`` says which
+    distributions may bring plugins. ``plugins`` holds settings by plugin name. ``retention`` says
+    by event type how long history is kept; the key ``*`` stands for all other types, and without it
+    theirs is kept for ever. ``budget`` says how often runs may fail before their type is suspended.
     """
 
     url: str = attrs.field(default="sqlite:///horae.db", validator=validators.instance_of(str))
@@ -92,6 +168,8 @@ class Settings:
     reentry_rate: float | None = attrs.field(
         default=None, validator=validators.optional(validators.gt(0))
     )
+    preflight: float = attrs.field(default=10.0, validator=validators.ge(0))
+    trust: Trust = attrs.field(factory=Trust, validator=validators.instance_of(Trust))
     plugins: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     retention: Mapping[str, Retention] = attrs.field(
         factory=lambda: {"*": Retention()},

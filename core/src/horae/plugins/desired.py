@@ -122,6 +122,7 @@ class Desired:
             settings_schema=self._lifecycle.settings_schema(row.plugin) or row.settings_schema,
             suspended=self._lifecycle.suspension(row.plugin) if loaded else row.suspended,
             desired="loaded" if problem and loaded else row.desired,
+            record=self._lifecycle.record_of(row.plugin) or row.record,
         )
 
     def _rows(self) -> list[PluginRow]:

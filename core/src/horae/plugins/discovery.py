@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,8 @@ from horae import logs
 GROUP: Final = "horae"
 BUILTIN_DISTRIBUTION: Final = "horae-builtin-plugins"
 NATIVE: Final = (".so", ".pyd")
+OWN: Final = re.compile(r"horae([-_.]+(hookspecs|builtin[-_.]+plugins))?(?![-_.\w])", re.IGNORECASE)
+"""How a requirement of horae itself, or of its parts that a plugin may import, begins."""
 
 
 @attrs.frozen
@@ -23,10 +26,10 @@ class Candidate:
     """An installed plugin: an entry point and the distribution that has it.
 
     ``rivals`` are other distributions with an entry point of the same name, ``requires`` what the
-    distribution asks of horae's own, as in its metadata, ``depends`` the normalised names of all
-    distributions that it asks for, ``record`` the digest of its RECORD. ``native`` has the digest
-    of each compiled file by its path, ``pth`` the paths of the files that ``site`` reads at the
-    start of an interpreter.
+    distribution asks of horae's own and ``requires_python`` of Python, ``depends`` the normalised
+    names of all distributions that it asks for, ``record`` the digest of its RECORD. ``native`` has
+    the digest of each compiled file by its path, ``pth`` the paths of the files that ``site`` reads
+    at the start of an interpreter.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Candidate:
     rivals: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     depends: frozenset[str] = attrs.field(default=frozenset(), repr=False)
+    requires_python: str | None = None
     record: str | None = None
     native: Mapping[str, str] = attrs.field(factory=dict, repr=False, eq=False)
     pth: tuple[str, ...] = ()
@@ -81,6 +85,7 @@ def _candidates(distribution: importlib_metadata.Distribution) -> list[Candidate
                 files_of(distribution),
                 requires=_of_horae(distribution.requires or ()),
                 depends=_depends(distribution.requires or ()),
+                requires_python=distribution.metadata.get("Requires-Python"),
                 record=_record(distribution),
                 native=native_of(distribution),
                 pth=_pth(distribution),
@@ -94,7 +99,7 @@ def _candidates(distribution: importlib_metadata.Distribution) -> list[Candidate
 
 
 def _of_horae(requirements: Iterable[str]) -> tuple[str, ...]:
-    return tuple(text for text in requirements if text.lower().startswith(GROUP))
+    return tuple(text for text in requirements if OWN.match(text))
 
 
 def _depends(requirements: Iterable[str]) -> frozenset[str]:

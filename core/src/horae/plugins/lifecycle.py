@@ -19,13 +19,14 @@ import attrs
 from horae import logs
 from horae.clock import Clock
 from horae.errors import (
+    PluginBlocked,
     PluginBusy,
     PluginError,
+    PluginIncompatible,
     PluginLoadFailed,
     PluginNeeded,
     PluginNotFound,
     RestartRequired,
-    TypeTaken,
     describe,
     locate,
     summarise,
@@ -39,12 +40,15 @@ from horae.plugins import (
     modules,
     provenance,
     suspensions,
+    trust,
 )
 from horae.plugins.activation import Activation
 from horae.plugins.discovery import BUILTIN_DISTRIBUTION, Candidate, discover
 from horae.plugins.leaks import Probes
+from horae.plugins.preflight import Preflight
 from horae.processes import process_gone
 from horae.registry import Contribution, Drained, Generation, Registry, Source
+from horae.settings import Settings
 from horae.stores.base import Store, Suspension
 from horae_hookspecs import HostView, PluginInfo, PluginState, UnloadReport
 from horae_hookspecs._current import acting_for
@@ -96,7 +100,7 @@ class Lifecycle:
         registry: Registry,
         clock: Clock,
         host: HostView,
-        settings: Mapping[str, Mapping[str, Any]],
+        settings: Settings,
         drain: Drain,
         announce: Callable[[PluginInfo], None],
         withdrawn: Callable[[PluginInfo], None],
@@ -113,6 +117,7 @@ class Lifecycle:
         self._loaded: dict[str, Loaded] = {}
         self._infos: dict[str, PluginInfo] = {}
         self._generations: dict[str, int] = {}
+        self._preflight = Preflight(store, host, settings.preflight)
         self._changing = threading.RLock()
         self._edge_began = time.monotonic()
         self.has_builtins = False
@@ -154,6 +159,7 @@ class Lifecycle:
             if active is not None:
                 return active.info
             self._plan(loaded)
+            self._admit(loaded)
             return self._bring_up(loaded)
 
     def needed_by(self, name: str) -> list[str]:
@@ -221,56 +227,22 @@ class Lifecycle:
         if shown is not None:
             self._set(shown.info, PluginState.RESTART_REQUIRED, "plan", error.detail)
 
-    def _bring_up(self, loaded: Loaded) -> PluginInfo:
-        name = loaded.info.name
-        self._generations[name] = loaded.generation.number
+    def _admit(self, loaded: Loaded) -> None:
+        """Find what speaks against a plugin before anything of it is in this process."""
         self._edge_began = time.monotonic()
-        failure = self._try_phases(loaded)
-        if failure is not None:
-            self._take_down(loaded)
-            self._set(loaded.info, PluginState.FAILED, failure.phase, _cut(str(failure)))
-            raise failure
-        self._loaded[name] = loaded
-        types = tuple(sorted(loaded.contribution.types)) if loaded.contribution else ()
-        info = attrs.evolve(loaded.info, event_types=types)
-        state, reason = suspensions.standing(loaded.contribution, loaded.suspended)
-        loaded.info = self._set(info, state, "publish", reason)
+        self._go_through(
+            loaded,
+            {"trust": self._decide, "requirements": self._check, "preflight": self._try_elsewhere},
+            self._nothing,
+        )
+
+    @staticmethod
+    def _nothing(_: Loaded) -> None:
+        """What there is to take back of an admission."""
+
+    def _decide(self, loaded: Loaded) -> None:
         if loaded.candidate is not None:
-            inplace.note(loaded.candidate, loaded.modules())
-        return loaded.info
-
-    def _try_phases(self, loaded: Loaded) -> PluginLoadFailed | None:
-        """Go through the phases; the first failure ends it."""
-        phases: dict[str, Callable[[Loaded], None]] = {
-            "requirements": self._check,
-            "import": self._import,
-            "registration": self._register,
-            "settings": self._configure,
-            "collection": self._collect,
-            "activation": self._activate,
-            "publish": self._publish,
-        }
-        failures = (self._try(phase, step, loaded) for phase, step in phases.items())
-        return next(filter(None, failures), None)
-
-    def _try(
-        self, phase: str, step: Callable[[Loaded], None], loaded: Loaded
-    ) -> PluginLoadFailed | None:
-        """Take one step; its failure as an error without a traceback into the plugin."""
-        try:
-            step(loaded)
-        except KeyboardInterrupt:
-            self._take_down(loaded)
-            raise
-        except TypeTaken as error:
-            return error.with_traceback(None)
-        except loader.Refused as error:
-            return PluginLoadFailed(loaded.info.name, phase, str(error))
-        except BaseException as error:
-            logs.get().error("plugin.load_error", plugin=loaded.info.name, error=describe(error))
-            detail = f"{summarise(error)} (raised in {locate(error)})"
-            return PluginLoadFailed(loaded.info.name, phase, detail)
-        return None
+            trust.require(self._settings.trust, loaded.candidate)
 
     def _check(self, loaded: Loaded) -> None:
         if loaded.candidate is not None:
@@ -288,6 +260,77 @@ class Lifecycle:
                 raise loader.Refused(f"it needs plugin {one!r}. {error}") from None
         loaded.needs = dependencies.needs(loaded.candidate, installed.values())
 
+    def _try_elsewhere(self, loaded: Loaded) -> None:
+        if loaded.candidate is not None:
+            self._preflight.check(loaded.candidate)
+
+    def record_of(self, name: str) -> str | None:
+        """The digest of the RECORD that a plugin was loaded from; None when it is not loaded."""
+        loaded = self._loaded.get(name)
+        return None if loaded is None or loaded.candidate is None else loaded.candidate.record
+
+    def _bring_up(self, loaded: Loaded) -> PluginInfo:
+        name = loaded.info.name
+        self._generations[name] = loaded.generation.number
+        self._edge_began = time.monotonic()
+        self._go_through(
+            loaded,
+            {
+                "import": self._import,
+                "registration": self._register,
+                "settings": self._configure,
+                "collection": self._collect,
+                "activation": self._activate,
+                "publish": self._publish,
+            },
+            self._take_down,
+        )
+        self._loaded[name] = loaded
+        types = tuple(sorted(loaded.contribution.types)) if loaded.contribution else ()
+        info = attrs.evolve(loaded.info, event_types=types)
+        state, reason = suspensions.standing(loaded.contribution, loaded.suspended)
+        loaded.info = self._set(info, state, "publish", reason)
+        if loaded.candidate is not None:
+            inplace.note(loaded.candidate, loaded.modules())
+            self._preflight.note(loaded.candidate)
+        return loaded.info
+
+    def _go_through(
+        self,
+        loaded: Loaded,
+        phases: Mapping[str, Callable[[Loaded], None]],
+        take_back: Callable[[Loaded], object],
+    ) -> None:
+        """Take the steps of ``phases``; the first that fails has all of them taken back."""
+        failures = (self._try(phase, step, loaded) for phase, step in phases.items())
+        try:
+            failure = next(filter(None, failures), None)
+        except KeyboardInterrupt:
+            take_back(loaded)
+            raise
+        if failure is not None:
+            take_back(loaded)
+            self._set(loaded.info, _state_after(failure), failure.phase, _cut(str(failure)))
+            raise failure
+
+    def _try(
+        self, phase: str, step: Callable[[Loaded], None], loaded: Loaded
+    ) -> PluginLoadFailed | None:
+        """Take one step; its failure as an error without a traceback into the plugin."""
+        try:
+            step(loaded)
+        except KeyboardInterrupt:
+            raise
+        except PluginLoadFailed as error:
+            return error.with_traceback(None)
+        except loader.Refused as error:
+            return PluginLoadFailed(loaded.info.name, phase, str(error))
+        except BaseException as error:
+            logs.get().error("plugin.load_error", plugin=loaded.info.name, error=describe(error))
+            detail = f"{summarise(error)} (raised in {locate(error)})"
+            return PluginLoadFailed(loaded.info.name, phase, detail)
+        return None
+
     def _import(self, loaded: Loaded) -> None:
         if loaded.candidate is not None:
             loaded.additions = editable.process(loaded.candidate)
@@ -298,7 +341,7 @@ class Lifecycle:
         loader.register(self._manager, loaded.plugin, name)
 
     def _configure(self, loaded: Loaded) -> None:
-        given = self._settings.get(loaded.info.name, {})
+        given = self._settings.plugins.get(loaded.info.name, {})
         kinds = loader.call(self._manager, loaded.plugin, "horae_settings")
         if kinds:
             read = configuration.structure(kinds[0], given, loaded.info.name)
@@ -571,9 +614,14 @@ class Lifecycle:
         new = None if disk else self._from_candidate(_find(old.info.name))
         if new is not None:
             self._plan(new)
-        with self._parked(old, drain), disk or nullcontext():
-            new = new or self._from_candidate(_find(old.info.name))
-            self._bring_up(new)
+        with self._or_as_it_was(old):
+            if new is not None:
+                self._admit(new)
+            with self._parked(old, drain), disk or nullcontext():
+                if new is None:
+                    new = self._from_candidate(_find(old.info.name))
+                    self._admit(new)
+                self._bring_up(new)
         self._withdraw_from_catalogue(old)
         old.candidate = None  # its modules are gone; what has their names now is the new code
         self._take_down(old)
@@ -593,13 +641,22 @@ class Lifecycle:
             self._drain_or_refuse(old, drain)
             own = old.vacate()
             yield
-        except BaseException as error:
+        except BaseException:
             old.additions.redo()
             modules.restore(own)
             self._registry.publish(suspensions.without(contribution, old.suspended))
+            raise
+
+    @contextmanager
+    def _or_as_it_was(self, old: Loaded) -> Iterator[None]:
+        """On any error, show the old code as what is loaded, and why it still is."""
+        assert old.contribution is not None
+        try:
+            yield
+        except BaseException as error:
             untouched = isinstance(error, PluginBusy) or not isinstance(error, PluginError)
             still = old.info.reason if untouched else f"still {old.info.version}, for {error}"
-            state, _ = suspensions.standing(contribution, old.suspended)
+            state, _ = suspensions.standing(old.contribution, old.suspended)
             self._set(old.info, state, "roll-back", still and _cut(still))
             raise
 
@@ -655,6 +712,11 @@ def _module(plugin: object) -> Source | None:
     spec = getattr(plugin, "__spec__", None)
     found = isinstance(plugin, ModuleType) and sys.modules.get(plugin.__name__) is plugin
     return Source(spec.name) if found and spec is not None else None
+
+
+def _state_after(failure: PluginLoadFailed) -> PluginState:
+    states = {PluginBlocked: PluginState.BLOCKED, PluginIncompatible: PluginState.INCOMPATIBLE}
+    return states.get(type(failure), PluginState.FAILED)
 
 
 def _guarded(action: Callable[[], object]) -> list[str]:

@@ -7,6 +7,7 @@ takes back what was done until then.
 import contextvars
 import difflib
 import importlib
+import platform
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
@@ -15,7 +16,9 @@ from typing import Any
 import importlib_metadata
 import pluggy
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
+from horae.errors import PluginIncompatible
 from horae.payloads import JobType
 from horae.plugins.discovery import Candidate
 from horae.registry import Contribution, Entry, Generation, Observer
@@ -58,17 +61,22 @@ def new_manager() -> pluggy.PluginManager:
 
 
 def check_requirements(candidate: Candidate) -> None:
-    """Refuse a plugin that was made for another horae than this one; nothing of it is imported."""
+    """Raise PluginIncompatible for a plugin that was made for another horae, or another Python,
+    than this one; nothing of it is imported.
+    """
+    here = {"Python": platform.python_version()}
+    needs = [("Python", candidate.requires_python or "")]
     for text in candidate.requires:
         requirement = Requirement(text)
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        version = importlib_metadata.version(requirement.name)
-        if not requirement.specifier.contains(version, prereleases=True):
-            raise Refused(
-                f"{candidate.distribution} {candidate.version} needs {requirement.name} "
-                f"{requirement.specifier}, and here is {version}; install a version of the plugin "
-                "that fits, or upgrade horae"
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            here[requirement.name] = importlib_metadata.version(requirement.name)
+            needs.append((requirement.name, str(requirement.specifier)))
+    for name, versions in needs:
+        if not SpecifierSet(versions).contains(here[name], prereleases=True):
+            raise PluginIncompatible(
+                candidate.name,
+                f"{candidate.distribution} {candidate.version} needs {name} {versions}, and here "
+                f"is {here[name]}; install a version of the plugin that fits, or upgrade {name}",
             )
 
 

@@ -154,4 +154,5 @@ def plugin_row(row: Sequence[Any]) -> PluginRow:
         include_dependents=bool(row[15]),
         settings_schema=None if row[16] is None else json.loads(row[16]),
         suspended=None if row[17] is None else Suspension(**json.loads(row[17])),
+        record=row[18],
     )

@@ -418,20 +418,21 @@ RETURNING requested
 REPORT_PLUGIN: Final = """
 INSERT INTO horae_plugin (host, plugin, desired, action, requested, done, state, reason,
                           distribution, version, generation, event_types, report, ok,
-                          settings_schema, suspended)
+                          settings_schema, suspended, record)
 VALUES (:host, :plugin, :desired, :action, :done, :done, :state, :reason,
         :distribution, :version, :generation, :event_types, :report, :ok,
-        :settings_schema, :suspended)
+        :settings_schema, :suspended, :record)
 ON CONFLICT (host, plugin) DO UPDATE SET
     desired = CASE WHEN requested > :done THEN desired ELSE :desired END, done = :done,
     state = :state, reason = :reason, distribution = :distribution, version = :version,
     generation = :generation, event_types = :event_types, report = :report, ok = :ok,
-    settings_schema = :settings_schema, suspended = :suspended
+    settings_schema = :settings_schema, suspended = :suspended,
+    record = :record
 """
 
 PLUGIN_ROWS: Final = """
 SELECT host, plugin, desired, action, drain, requested, done, state, reason, distribution, version,
-       generation, event_types, report, ok, include_dependents, settings_schema, suspended
+       generation, event_types, report, ok, include_dependents, settings_schema, suspended, record
 FROM horae_plugin WHERE :host IS NULL OR host = :host ORDER BY plugin, host
 """
 

@@ -408,7 +408,8 @@ class PluginRow:
 
     ``requested`` counts requests; a host has carried out those up to ``done``. ``settings_schema``
     is the JSON Schema of the plugin's settings, ``suspended`` which of its types the host has
-    suspended, with the reasons, and at which version of the plugin.
+    suspended, with the reasons, and at which version of the plugin,
+    ``record`` the digest of the RECORD that it has last loaded.
     """
 
     host: str
@@ -429,6 +430,7 @@ class PluginRow:
     ok: bool = True
     settings_schema: Mapping[str, Any] | None = None
     suspended: Suspension | None = None
+    record: str | None = None
 
 
 def last_chance(event_id: int, now: int) -> int:

@@ -207,5 +207,6 @@ CREATE TABLE horae_plugin (
     ok           INTEGER NOT NULL DEFAULT 1,
     settings_schema TEXT,
     suspended    TEXT,
+    record       TEXT,
     PRIMARY KEY (host, plugin)
 );
