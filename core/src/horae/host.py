@@ -21,9 +21,10 @@ from horae.errors import (
 )
 from horae.plugins.budgets import Budgets
 from horae.plugins.desired import Desired
+from horae.plugins.installations import InstallOperations
 from horae.plugins.installer import Installer
 from horae.plugins.lifecycle import Lifecycle
-from horae.plugins.operations import APPLICATION, PluginOperations
+from horae.plugins.operations import APPLICATION
 from horae.processes import StopSignals, process_gone
 from horae.registry import Drained, Generation, Registry
 from horae.scheduling.engine import Engine
@@ -44,7 +45,7 @@ _LIVE: "Final[weakref.WeakSet[Host]]" = weakref.WeakSet()
 _FORKING: "Final[list[Host]]" = []
 
 
-class Host(EventOperations, PluginOperations):
+class Host(EventOperations, InstallOperations):
     """Runs scheduled events of types that come from plugins, on a store.
 
     ::
@@ -290,6 +291,7 @@ class Host(EventOperations, PluginOperations):
                 return
             try:
                 self._desired.reconcile()
+                self._carry_out_installations()
                 self._suspend_over_budget()
             except StoreError as error:
                 logs.get().error("host.requests_failed", error=str(error))

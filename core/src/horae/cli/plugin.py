@@ -2,13 +2,13 @@
 
 import click
 
-from horae.cli import plugin_commands, plugin_listing
+from horae.cli import plugin_commands, plugin_installing, plugin_listing
 from horae.cli.groups import Group
 
 
 @click.group(cls=Group)
 def plugin() -> None:
-    """List, load, unload and upgrade plugins on the running hosts."""
+    """List, install, load, unload and upgrade plugins on the running hosts."""
 
 
 for _command in (
@@ -18,5 +18,7 @@ for _command in (
     plugin_commands.unload,
     plugin_commands.upgrade,
     plugin_commands.resume,
+    plugin_installing.install,
+    plugin_installing.uninstall,
 ):
     plugin.add_command(_command)

@@ -41,14 +41,14 @@ def load(**asked: Any) -> None:
     _ask("load", **asked)
 
 
-_with_dependents = click.option(
+with_dependents = click.option(
     "--include-dependents", is_flag=True, help="With the plugins that need it, the latest first."
 )
 
 
 @click.command(cls=Command)
 @_asking
-@_with_dependents
+@with_dependents
 def unload(**asked: Any) -> None:
     """Take a plugin out of every running host; its pending events wait, untouched."""
     _ask("unload", **asked)
@@ -56,7 +56,7 @@ def unload(**asked: Any) -> None:
 
 @click.command(cls=Command)
 @_asking
-@_with_dependents
+@with_dependents
 def upgrade(**asked: Any) -> None:
     """Replace a plugin by what pip put on disk, or leave everything as it was."""
     _ask("upgrade", **asked)
@@ -97,11 +97,11 @@ def _verdict(row: PluginRow) -> str:
         if row.reason:
             lines.append(many_lines(row.reason, indent=2))
     else:
-        lines += _unloaded(**row.report)
+        lines += unloaded(**row.report)
     return "\n  ".join(lines)
 
 
-def _unloaded(
+def unloaded(
     finished: int,
     returned: int,
     abandoned: int,
@@ -111,9 +111,10 @@ def _unloaded(
     dependents: list[dict[str, Any]],
     **_: object,
 ) -> Iterator[str]:
+    """What an unload told, line by line."""
     for one in dependents:
         yield f"before it, {one['plugin']}:"
-        yield from ("  " + line for line in _unloaded(**one))
+        yield from ("  " + line for line in unloaded(**one))
     yield f"runs: {finished} finished, {returned} returned, {abandoned} abandoned"
     yield "its code is gone" if collected else "its code is still held:"
     for text in (*holders, *errors):

@@ -39,8 +39,8 @@ Tell = Callable[[str], None]
 """Is told what is being done, in a few words."""
 
 
-def _silent(_doing: str) -> None:
-    pass
+def silent(_doing: str) -> None:
+    """Where nobody wants to know."""
 
 
 @attrs.frozen
@@ -75,7 +75,7 @@ class Installer:
 
     # -- installing
 
-    def install(self, wish: Wish, tell: Tell = _silent) -> PluginInfo:
+    def install(self, wish: Wish, tell: Tell = silent) -> PluginInfo:
         """Install what a requirement asks for, with what it needs, and load or upgrade its plugin.
 
         Nothing is reinstalled that satisfies the requirement; with ``upgrade`` it is replaced by
@@ -189,12 +189,12 @@ class Installer:
     # -- uninstalling
 
     def uninstall(
-        self, name: str, drain: float, *, include_dependents: bool = False, tell: Tell = _silent
-    ) -> UnloadReport | None:
+        self, name: str, drain: float, *, include_dependents: bool = False, tell: Tell = silent
+    ) -> dict[str, UnloadReport]:
         """Unload a plugin, with the others of its distribution, and take that off the disk.
 
-        The report is that of the plugin; None when it was not loaded. Raises PluginNotFound, what
-        unload raises, and InstallFailed when pip cannot: the plugin is then loaded again.
+        The reports are those of the plugins that were loaded. Raises PluginNotFound, what unload
+        raises, and InstallFailed when pip cannot: they are then loaded again.
         """
         with self._alone(tell):
             candidate = self._lifecycle.loaded_candidates().get(name) or discover().get(name)
@@ -206,7 +206,7 @@ class Installer:
 
     def _uninstall(
         self, candidate: Candidate, drain: float, include_dependents: bool, tell: Tell
-    ) -> UnloadReport | None:
+    ) -> dict[str, UnloadReport]:
         names = self._loaded_of(canonicalize_name(candidate.distribution))
         reports = {}
         for name in names:
@@ -221,7 +221,7 @@ class Installer:
             for name in names:
                 self._lifecycle.load(name)
             raise
-        return reports.get(candidate.name)
+        return reports
 
     def _loaded_of(self, distribution: str) -> list[str]:
         loaded = self._lifecycle.loaded_candidates()
@@ -240,7 +240,7 @@ class Disk:
     @classmethod
     def unchanged(cls) -> Self:
         """Nothing is changed, and nothing put back."""
-        return cls((), Path(), Path(), _silent)
+        return cls((), Path(), Path(), silent)
 
     def __enter__(self) -> Self:
         try:

@@ -3,7 +3,7 @@
 import json
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -16,10 +16,8 @@ from horae.plugins import provenance
 from horae.plugins.budgets import Budgets
 from horae.plugins.desired import Desired
 from horae.plugins.discovery import discover
-from horae.plugins.installer import Installer, Wish
 from horae.plugins.lifecycle import Lifecycle
 from horae.plugins.loader import Refused, types_of
-from horae.plugins.pip import Sources
 from horae.registry import Contribution, Generation, Registry
 from horae.settings import Settings
 from horae.stores.base import HostRecord, PluginAction, PluginRow, Store
@@ -47,7 +45,6 @@ class PluginOperations:
     _lifecycle: Lifecycle
     _desired: Desired
     _budgets: Budgets
-    _installer: Installer
     _application: ScheduledEventRegistryWrapper
     _application_generation: Generation
 
@@ -119,49 +116,6 @@ class PluginOperations:
             info = self._lifecycle.suspend(generation, reasons)
             if info is not None:
                 self._record(info, "loaded")
-
-    def install_plugin(
-        self,
-        requirement: str,
-        *,
-        upgrade: bool = False,
-        find_links: Sequence[str] = (),
-        index: str | None = None,
-        offline: bool = False,
-        drain: float | None = None,
-        include_dependents: bool = False,
-    ) -> PluginInfo:
-        """Have pip install what ``requirement`` asks for, and load its plugin, or upgrade it.
-
-        What satisfies the requirement stays, unless ``upgrade`` asks for the newest that does. pip
-        looks where it is configured to, in ``find_links`` too, at another ``index``, or at none
-        when ``offline``. The runs of a loaded plugin have ``drain`` seconds to end.
-
-        Raises InstallFailed when pip cannot, RestartRequired when this process could not run it,
-        and what ``load_plugin`` and ``upgrade_plugin`` raise; then disk and memory are as they
-        were.
-        """
-        seconds = self.settings.drain if drain is None else drain
-        sources = Sources(tuple(find_links), index, offline)
-        info = self._installer.install(
-            Wish(requirement, seconds, upgrade, sources, include_dependents)
-        )
-        self._record_loaded(info)
-        return info
-
-    def uninstall_plugin(
-        self, name: str, drain: float | None = None, *, include_dependents: bool = False
-    ) -> UnloadReport | None:
-        """Unload a plugin if it is loaded, and have pip uninstall its distribution.
-
-        The report is that of ``unload_plugin``. Raises PluginNotFound, what ``unload_plugin``
-        raises, and InstallFailed when pip cannot; the plugin is then loaded as before.
-        """
-        seconds = self.settings.drain if drain is None else drain
-        report = self._installer.uninstall(name, seconds, include_dependents=include_dependents)
-        for one in (*report.dependents, report) if report else ():
-            self._record(self._info(one.plugin), "unloaded", attrs.asdict(one))
-        return report
 
     def _info(self, name: str) -> PluginInfo:
         return next(info for info in self._lifecycle.plugins() if info.name == name)

@@ -2,7 +2,15 @@
 
 import attrs
 
-from horae.stores.base import CatalogueEntry, Claim, HostRecord, Lane, NewEvent, PluginRow
+from horae.stores.base import (
+    CatalogueEntry,
+    Claim,
+    HostRecord,
+    Installation,
+    Lane,
+    NewEvent,
+    PluginRow,
+)
 from horae_hookspecs import Outcome, PauseField, Run, State
 
 
@@ -42,6 +50,7 @@ class Data:
     hosts: dict[str, HostRecord] = attrs.field(factory=dict)
     catalogue: dict[str, CatalogueEntry] = attrs.field(factory=dict)
     plugins: dict[tuple[str, str], PluginRow] = attrs.field(factory=dict)
+    installations: dict[int, Installation] = attrs.field(factory=dict)
     holds: dict[tuple[str, int, int], str | None] = attrs.field(factory=dict)
     pauses: dict[tuple[PauseField, str], int] = attrs.field(factory=dict)
     last_event: int = 0

@@ -433,6 +433,39 @@ class PluginRow:
     record: str | None = None
 
 
+@attrs.frozen(kw_only=True)
+class Installation:
+    """What one host is asked to install or uninstall, and what it reports.
+
+    ``what`` is a requirement as pip takes it, or the name of the plugin to uninstall; ``asked`` is
+    when, in microseconds, ``drain`` in seconds. ``progress`` says what is being done, ``plugin``
+    and ``version`` what came of it, ``reason`` why it failed, ``report`` what an unload told.
+    """
+
+    id: int = 0
+    host: str
+    action: Literal["install", "uninstall"]
+    what: str
+    asked: int
+    upgrade: bool = False
+    find_links: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
+    index: str | None = None
+    offline: bool = False
+    drain: float | None = None
+    include_dependents: bool = False
+    progress: str | None = None
+    done: bool = False
+    ok: bool = True
+    reason: str | None = None
+    plugin: str | None = None
+    version: str | None = None
+    report: Mapping[str, Any] | None = None
+
+
+FORGOTTEN: Final = 24 * 3600 * 1_000_000
+"""How long an installation that is done is remembered, in microseconds."""
+
+
 def last_chance(event_id: int, now: int) -> int:
     """When an event that was interrupted once less than is allowed is tried again."""
     steps, step = LAST_CHANCE_SPREAD
@@ -711,6 +744,18 @@ class Store(Protocol):
 
     def plugin_rows(self, host: str | None = None) -> list[PluginRow]:
         """Desired state and answers, of one host or of all."""
+
+    def request_installation(self, wanted: Installation) -> int:
+        """Write what a host shall install or uninstall; the id of the request.
+
+        Requests that were done a day before it was asked for are forgotten.
+        """
+
+    def report_installation(self, installation: Installation) -> None:
+        """A host's answer, or how far it is; harmless when the request is forgotten."""
+
+    def installations(self, host: str | None = None) -> list[Installation]:
+        """Requests and answers in the order of asking, of one host or of all."""
 
     def schema(self) -> int:
         """The number of the newest migration that was applied; 0 where there are none."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import attrs
 
 from horae.clock import from_micros
+from horae.stores._memory_installations import MemoryInstallations
 from horae.stores._memory_retention import MemoryRetention
 from horae.stores._memory_rows import Event, claim_of
 from horae.stores._memory_transfer import MemoryTransfer
@@ -29,7 +30,7 @@ from horae.stores.base import (
 from horae_hookspecs import Cause, Outcome, Run, State
 
 
-class MemoryStore(MemoryTransfer, MemoryRetention):
+class MemoryStore(MemoryTransfer, MemoryRetention, MemoryInstallations):
     """See ``Store`` for what each verb does; the SQL stores are held to the same suite."""
 
     url = "memory://"

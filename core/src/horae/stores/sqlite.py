@@ -15,6 +15,7 @@ from typing import Any, Final
 from horae.stores import _rows
 from horae.stores import _statements as sql
 from horae.stores._filters import RUNS
+from horae.stores._sqlite_installations import SqliteInstallations
 from horae.stores._sqlite_retention import SqliteRetention
 from horae.stores._sqlite_transfer import SqliteTransfer
 from horae.stores._sqlite_values import write_all
@@ -38,7 +39,7 @@ _TURN: Final = attrgetter("priority", "due", "event_id")
 """In what order claims are handed over."""
 
 
-class SqliteStore(SqliteTransfer, SqliteRetention):
+class SqliteStore(SqliteTransfer, SqliteRetention, SqliteInstallations):
     """See ``Store`` for what each verb does."""
 
     one_kernel = True

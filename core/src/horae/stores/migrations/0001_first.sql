@@ -210,3 +210,12 @@ CREATE TABLE horae_plugin (
     record       TEXT,
     PRIMARY KEY (host, plugin)
 );
+
+-- What hosts were asked to install or uninstall, how far they are, and what came of it.
+CREATE TABLE horae_installation (
+    id      INTEGER PRIMARY KEY,
+    host    TEXT NOT NULL,
+    asked   INTEGER NOT NULL,
+    done    INTEGER NOT NULL DEFAULT 0,
+    content TEXT NOT NULL
+);
