@@ -33,7 +33,7 @@ def fill(store: Store, events: int) -> None:
     "events",
     [
         10_000,
-        pytest.param(500_000, marks=[pytest.mark.campaign, pytest.mark.timeout(900), LONG_FORM]),
+        pytest.param(1_000_000, marks=[pytest.mark.campaign, pytest.mark.timeout(1800), LONG_FORM]),
     ],
 )
 def test_a_long_history_goes_in_flat_memory(
@@ -56,7 +56,7 @@ def test_a_long_history_goes_in_flat_memory(
     host.store.prune = timed  # type: ignore[method-assign]
     tracemalloc.start()
     began = time.perf_counter()
-    host.run_until_idle(800)
+    host.run_until_idle(1500)
     seconds = time.perf_counter() - began
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
