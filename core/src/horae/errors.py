@@ -8,6 +8,7 @@ HostError
 ├── KeyTaken              the key belongs to another event
 ├── EventNotFound         no event has this id
 ├── ImportRefused         what was to be imported is wrong, or the store is not empty
+├── ProjectRefused        a plugin's project cannot be written, or checked, as asked
 ├── WaitTimeout           what was waited for did not happen in time
 ├── HostNotRunning        only a started host can do this
 ├── HostNameTaken         a living host already has this name
@@ -145,6 +146,10 @@ class ImportRefused(HostError):
     def __init__(self, message: str, *, line: int | None) -> None:
         super().__init__(message)
         self.line = line
+
+
+class ProjectRefused(HostError):
+    """A plugin's project cannot be written there, or what is to be checked is none."""
 
 
 class WaitTimeout(HostError, TimeoutError):

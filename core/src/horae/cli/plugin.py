@@ -2,7 +2,7 @@
 
 import click
 
-from horae.cli import plugin_commands, plugin_installing, plugin_listing
+from horae.cli import plugin_commands, plugin_installing, plugin_kit, plugin_listing
 from horae.cli.groups import Group
 
 
@@ -20,5 +20,6 @@ for _command in (
     plugin_commands.resume,
     plugin_installing.install,
     plugin_installing.uninstall,
+    plugin_kit.new,
 ):
     plugin.add_command(_command)

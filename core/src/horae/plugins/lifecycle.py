@@ -505,11 +505,14 @@ class Lifecycle:
             errors=tuple(errors),
         )
 
-    def close(self) -> None:
-        """Take every plugin down with the host, the latest first; all are wanted again later."""
+    def close(self, *, keep_modules: bool = False) -> None:
+        """Take every plugin down with the host, the latest first; all are wanted again later.
+
+        ``keep_modules`` is for tests, which have imported from the plugins, and go on.
+        """
         with self._changing:
             for loaded in reversed(list(self._loaded.values())):
-                if self.is_builtin(loaded.info.name):
+                if keep_modules or self.is_builtin(loaded.info.name):
                     # Its modules stay: applications import schedules from them, and the next
                     # host's kinds must be of the same classes.
                     loaded.candidate = None

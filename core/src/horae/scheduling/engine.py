@@ -118,6 +118,8 @@ class Engine:
         self._stopping = True
         self.wake()
         self._thread.join()
+        # A clock that outlives the host holds this engine, which must not hold plugins' code.
+        self._basis, self._claimable = None, ()
         for executor in self._own_executors.values():
             executor.stop()
         return drained
