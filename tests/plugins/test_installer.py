@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from horae.plugins.trust import contents_of_wheel
 from kit.environments import make_venv, site_packages
 from kit.extensions import COMPILER, FILE, build_extension
 from kit.sites import answering, plugin
@@ -21,9 +22,12 @@ import sys
 from pathlib import Path
 from horae import *
 
-folder, site = map(Path, sys.argv[1:])
+folder, site = map(Path, sys.argv[1:3])
 links = [str(folder / "wheels")]
-host = Host(Settings(url=f"sqlite:///{folder}/events.db", name="test", drain=20)).start()
+url = f"sqlite:///{folder}/events.db"
+trust = json.loads(sys.argv[3])
+settings = Settings(url=url, name="test", drain=20, preflight=2, trust=Trust(**trust))
+host = Host(settings).start()
 found = {}
 
 def install(requirement, **options):
@@ -75,11 +79,11 @@ class Environment:
             self.folder / "wheels", distribution, f"{version}.0", files, points, **details
         )
 
-    def run(self, program: str) -> Any:
+    def run(self, program: str, **trust: Any) -> Any:
         """What the program left in ``found``; it has a started host, and some short words."""
         source = f"{PRELUDE}\n{textwrap.dedent(program)}\nhost.close()\nprint(json.dumps(found))\n"
         done = subprocess.run(
-            [self.python, "-c", source, self.folder, self.site],
+            [self.python, "-c", source, self.folder, self.site, json.dumps(trust)],
             capture_output=True,
             text=True,
             timeout=100,
@@ -133,6 +137,8 @@ FAILING = {
     "exit": plugin("raise SystemExit('version 2')"),
     "bad hook": plugin("@hookimpl\ndef horae_run_started(event): pass"),
     "taken type": answering(2).replace("acme.ask", "other.ask"),
+    "hang": plugin("import time; time.sleep(600)"),
+    "segmentation fault": plugin("import ctypes; ctypes.string_at(0)"),
     "failing activate": plugin("@hookimpl\ndef horae_activate(context): raise OSError('two')"),
 }
 
@@ -256,3 +262,32 @@ def test_p10_a_new_native_file_is_refused_before_the_disk_is_touched(
     assert found["refused"][0] == "RestartRequired"
     assert FILE in found["refused"][1]
     assert found["state"] == [1, [["1.0", "restart required"]], True]
+
+
+def test_what_the_policy_denies_is_not_installed(environment: Environment) -> None:
+    """By its name before pip sees it, by its version before the disk is touched; what a pinned
+    distribution brings is compared with the pin.
+    """
+    for version in (1, 2):
+        environment.wheel(version, answering(version))
+    pinned = contents_of_wheel(environment.wheel(3, answering(3)))
+    tried = """
+        before = disk()
+        for version in (1, 2, 3):
+            said = refused(f"acme-plugin=={version}.0")
+            found[version] = said or answer()
+        found["untouched"] = disk() == before
+        """
+    denied = environment.run(tried, default="deny")
+    assert [denied[n][0] for n in "123"] == ["PluginBlocked"] * 3
+    assert "trust.default" in denied["1"][1]
+    assert denied["untouched"]
+    blocked = environment.run(tried, block={"acme-plugin<3": "it eats the tide"})
+    assert [blocked[n] if n == "3" else blocked[n][0] for n in "123"] == [
+        "PluginBlocked",
+        "PluginBlocked",
+        3,
+    ]
+    assert "it eats the tide" in blocked["1"][1]
+    wrong = environment.run(tried, pins={"acme-plugin==3.0": "0" * 64})
+    assert ("PluginBlocked", pinned) == (wrong["3"][0], wrong["3"][1].split("SHA-256 ")[1][:64])

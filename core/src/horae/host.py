@@ -76,7 +76,7 @@ class Host(EventOperations, InstallOperations):
             self._plugin_changed,
             self._announce_waiting,
         )
-        self._installer = Installer(self._lifecycle)
+        self._installer = Installer(self._lifecycle, self.settings.trust)
         self._desired = Desired(self.store, self._lifecycle, lambda: self.name, self.settings.drain)
         self._application = ScheduledEventRegistryWrapper()
         self._application_generation = Generation(APPLICATION, 1)

@@ -42,9 +42,9 @@ class InstallOperations(PluginOperations):
         when ``offline``. The runs of a loaded plugin have ``drain`` seconds to end. ``tell`` is
         called with what is being done.
 
-        Raises InstallFailed when pip cannot, RestartRequired when this process could not run it,
-        and what ``load_plugin`` and ``upgrade_plugin`` raise; then disk and memory are as they
-        were.
+        Raises PluginBlocked when ``Settings.trust`` denies it, InstallFailed when pip cannot,
+        RestartRequired when this process could not run it, and what ``load_plugin`` and
+        ``upgrade_plugin`` raise; then disk and memory are as they were.
         """
         seconds = self.settings.drain if drain is None else drain
         sources = Sources(tuple(find_links), index, offline)

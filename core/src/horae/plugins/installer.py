@@ -8,6 +8,7 @@ while the plugin's events wait, and whatever fails from there on puts the old wh
 
 import contextlib
 import csv
+import functools
 import sysconfig
 import tempfile
 import zipfile
@@ -21,8 +22,15 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import NormalizedName, canonicalize_name, parse_wheel_filename
 
 from horae import logs
-from horae.errors import InstallFailed, PluginError, PluginNotFound, RestartRequired, describe
-from horae.plugins import inplace, pip, securing
+from horae.errors import (
+    InstallFailed,
+    PluginBlocked,
+    PluginError,
+    PluginNotFound,
+    RestartRequired,
+    describe,
+)
+from horae.plugins import inplace, pip, securing, trust
 from horae.plugins.discovery import (
     BUILTIN_DISTRIBUTION,
     GROUP,
@@ -33,6 +41,7 @@ from horae.plugins.discovery import (
 )
 from horae.plugins.lifecycle import Lifecycle
 from horae.plugins.pip import Change, Sources
+from horae.settings import Trust
 from horae_hookspecs import PluginInfo, UnloadReport
 
 Tell = Callable[[str], None]
@@ -70,8 +79,9 @@ class Plan:
 class Installer:
     """Changes the environment of this process, and the plugins of one host with it."""
 
-    def __init__(self, lifecycle: Lifecycle) -> None:
+    def __init__(self, lifecycle: Lifecycle, policy: Trust) -> None:
         self._lifecycle = lifecycle
+        self._policy = policy
 
     # -- installing
 
@@ -79,10 +89,11 @@ class Installer:
         """Install what a requirement asks for, with what it needs, and load or upgrade its plugin.
 
         Nothing is reinstalled that satisfies the requirement; with ``upgrade`` it is replaced by
-        the newest that does. Raises InstallFailed when pip cannot, RestartRequired when this
-        process could not run it, and what load and upgrade raise: disk and memory are then as
-        they were.
+        the newest that does. Raises PluginBlocked when the policy denies it, InstallFailed when
+        pip cannot, RestartRequired when this process could not run it, and what load and upgrade
+        raise: disk and memory are then as they were.
         """
+        self._admit_name(wish.requirement)
         with self._alone(tell), tempfile.TemporaryDirectory(prefix="horae-") as folder:
             tell("planning")
             plan = self._plan(wish)
@@ -90,6 +101,7 @@ class Installer:
             new = Path(folder, "new")
             wheels = pip.fetch(plan.changes, new, *wish.sources.options())
             names = self._names(plan, wheels)
+            self._admit(wheels)
             self._refuse_native(names, wheels)
             disk = Disk(plan.changes, new, Path(folder, "old"), tell)
             return self._bring_in(names, plan, wish, disk)
@@ -120,6 +132,26 @@ class Installer:
                 f"the host, run: python -m pip install {wish.requirement!r}, and start it",
             )
         return plan
+
+    def _admit_name(self, requirement: str) -> None:
+        """Deny what is not allowed in any version before pip, or a build of it, sees it."""
+        with contextlib.suppress(InvalidRequirement):
+            name = Requirement(requirement).name
+            named = attrs.evolve(self._policy, block={})  # those rules are about versions
+            self._require(name, name, trust.decide(named, name, None, None))
+
+    def _admit(self, wheels: Sequence[Path]) -> None:
+        """Deny distributions with plugins by their versions and contents."""
+        for wheel in wheels:
+            for plugin in _plugins_in(wheel)[:1]:
+                name, version, *_ = parse_wheel_filename(wheel.name)
+                contents = functools.partial(trust.contents_of_wheel, wheel)
+                decision = trust.decide(self._policy, name, str(version), contents)
+                self._require(plugin, name, decision)
+
+    def _require(self, plugin: str, distribution: str, decision: trust.Decision) -> None:
+        if not decision.allowed:
+            raise PluginBlocked(plugin, distribution, reason=decision.reason, by=decision.by)
 
     def _names(self, plan: Plan, wheels: Sequence[Path]) -> list[str]:
         """The plugins to bring in: those of the distribution that are loaded, else all it has."""
