@@ -2,16 +2,20 @@
 
 import os
 import re
+import tomllib
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
 import attrs
+import cattrs
 from attrs import validators
 from packaging.requirements import InvalidRequirement, Requirement
 
-from horae.errors import SettingsError
+from horae.converter import explain, strict_converter
+from horae.errors import HostError, SettingsError
 
 
 @attrs.frozen
@@ -180,12 +184,39 @@ class Settings:
 
     budget: Budget = attrs.field(factory=Budget, validator=validators.instance_of(Budget))
 
+    @classmethod
+    def read(cls, file: str | os.PathLike[str]) -> Self:
+        """The settings in a TOML file, whose keys are the names here: ``workers = 8``, and tables
+        such as ``[trust]``, ``[plugins.acme]`` and ``[retention."*"]``. Lengths of time are in
+        seconds.
+
+        Raises SettingsError with everything that is wrong in it, each with its place.
+        """
+        try:
+            found = tomllib.loads(Path(file).read_text())
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"{os.fspath(file)} cannot be read: {error}.") from None
+        if isinstance(found.get("trust"), dict):
+            found["trust"]["source"] = str(Path(file).absolute())
+        try:
+            return strict_converter().structure(found, cls)
+        except (cattrs.BaseValidationError, SettingsError) as error:
+            wrong = cattrs.transform_error(error, format_exception=_explain)
+            listed = "".join(f"\n  - {one}" for one in wrong)
+            raise SettingsError(
+                f"{os.fspath(file)} has settings that make no sense:{listed}"
+            ) from None
+
     def __attrs_post_init__(self) -> None:
         if self.lease < 2 * self.beat:
             raise SettingsError(
                 f"lease={self.lease} s leaves room for fewer than two beats of {self.beat} s, so "
                 "one late beat would look like a dead host; make it at least twice the beat."
             )
+
+
+def _explain(error: BaseException, kind: type | None) -> str:
+    return str(error) if isinstance(error, HostError) else explain(error, kind)
 
 
 @attrs.frozen

@@ -22,14 +22,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import NormalizedName, canonicalize_name, parse_wheel_filename
 
 from horae import logs
-from horae.errors import (
-    InstallFailed,
-    PluginBlocked,
-    PluginError,
-    PluginNotFound,
-    RestartRequired,
-    describe,
-)
+from horae.errors import InstallFailed, PluginError, PluginNotFound, RestartRequired, describe
 from horae.plugins import inplace, pip, securing, trust
 from horae.plugins.discovery import (
     BUILTIN_DISTRIBUTION,
@@ -137,21 +130,18 @@ class Installer:
         """Deny what is not allowed in any version before pip, or a build of it, sees it."""
         with contextlib.suppress(InvalidRequirement):
             name = Requirement(requirement).name
-            named = attrs.evolve(self._policy, block={})  # those rules are about versions
-            self._require(name, name, trust.decide(named, name, None, None))
+            trust.demand(self._policy, name, name, None)
 
     def _admit(self, wheels: Sequence[Path]) -> None:
-        """Deny distributions with plugins by their versions and contents."""
+        """Deny distributions by their versions and contents; those without plugins need be on no
+        list.
+        """
         for wheel in wheels:
-            for plugin in _plugins_in(wheel)[:1]:
-                name, version, *_ = parse_wheel_filename(wheel.name)
-                contents = functools.partial(trust.contents_of_wheel, wheel)
-                decision = trust.decide(self._policy, name, str(version), contents)
-                self._require(plugin, name, decision)
-
-    def _require(self, plugin: str, distribution: str, decision: trust.Decision) -> None:
-        if not decision.allowed:
-            raise PluginBlocked(plugin, distribution, reason=decision.reason, by=decision.by)
+            name, version, *_ = parse_wheel_filename(wheel.name)
+            plugins = _plugins_in(wheel)
+            policy = self._policy if plugins else trust.for_dependencies(self._policy)
+            contents = functools.partial(trust.contents_of_wheel, wheel)
+            trust.demand(policy, (plugins or [name])[0], name, str(version), contents)
 
     def _names(self, plan: Plan, wheels: Sequence[Path]) -> list[str]:
         """The plugins to bring in: those of the distribution that are loaded, else all it has."""

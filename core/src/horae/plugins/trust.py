@@ -6,9 +6,10 @@ Within the host's process no plugin is held back from anything, so this is where
 
 import base64
 import csv
+import functools
 import hashlib
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -38,30 +39,34 @@ def decide(
     policy: Trust,
     distribution: str,
     version: str | None,
-    digest: str | Callable[[], str | None] | None,
+    digest: str | Callable[[], str] | None,
 ) -> Decision:
     """Whether ``policy`` allows this version of a distribution.
 
-    Without a version, every rule that names some of them holds. ``digest`` is that of the
-    contents, or a function that makes it, which is called for a pinned distribution alone.
+    What is not known yet, None, speaks against nothing: a version before it is looked for, the
+    ``digest`` of the contents before they are fetched. That may be a function that makes it, which
+    is called for a pinned distribution alone.
     """
     if canonicalize_name(distribution) == BUILTIN_DISTRIBUTION:
         return Decision(True, "it is a part of horae", "horae")
-    rule = next((text for text in policy.block if _names(text, distribution, version)), None)
+    blocks = (text for text in policy.block if version or not Requirement(text).specifier)
+    rule = next((text for text in blocks if _names(text, distribution, version)), None)
     if rule is not None:
         return _denied(policy, f"block[{rule!r}]", f"{policy.block[rule]}; take that rule out")
-    pins = {text: pin for text, pin in policy.pins.items() if _names(text, distribution, None)}
+    pins = [text for text in policy.pins if _names(text, distribution, None)]
     if pins:
-        return _pinned(policy, pins, version, digest() if callable(digest) else digest)
+        return _pinned(policy, pins, version, digest)
     rule = next((text for text in policy.allow or () if _names(text, distribution, version)), None)
     if rule is not None:
-        return Decision(True, "it is on the list", f"trust.allow has {rule!r}, in {policy.source}")
+        return _allowed(policy, f"allow has {rule!r}")
     if policy.default == "allow":
-        return Decision(True, "nothing is said against it", f"trust.default, in {policy.source}")
+        return _allowed(policy, "default")
     named = "allow" if policy.allow is not None else "default"
-    return _denied(
-        policy, named, f"what is not named there is denied; add {distribution!r} to trust.allow"
-    )
+    return _denied(policy, named, f"it is not named; put {distribution!r} into trust.allow")
+
+
+def _allowed(policy: Trust, rule: str) -> Decision:
+    return Decision(True, "nothing is said against it", f"trust.{rule}, in {policy.source}")
 
 
 def _denied(policy: Trust, rule: str, reason: str) -> Decision:
@@ -69,17 +74,17 @@ def _denied(policy: Trust, rule: str, reason: str) -> Decision:
 
 
 def _pinned(
-    policy: Trust, pins: dict[str, str], version: str | None, digest: str | None
+    policy: Trust, pins: Sequence[str], version: str | None, digest: str | Callable[[], str] | None
 ) -> Decision:
     """A pin allows one version with its files, and denies every other."""
-    for text, pin in pins.items():
-        if version is None or Requirement(text).specifier.contains(version, prereleases=True):
-            if version is None or pin[-64:] == digest:
-                return Decision(True, "it is pinned", f"trust.pins[{text!r}], in {policy.source}")
-            found = f"have the SHA-256 {digest}" if digest else "are not those of its RECORD"
-            return _denied(policy, f"pins[{text!r}]", f"its contents {found}; pin that")
-    only = ", ".join(pins)
-    return _denied(policy, "pins", f"only {only} is allowed; pin {version} too")
+    pin = next((text for text in pins if _names(text, Requirement(text).name, version)), None)
+    if pin is None:
+        return _denied(policy, "pins", f"only {', '.join(pins)} is allowed; pin {version} too")
+    found = digest() if callable(digest) else digest
+    if version is None or found is None or found == policy.pins[pin][-64:]:
+        return _allowed(policy, f"pins[{pin!r}]")
+    are = f"have the SHA-256 {found}" if found else "are not those of its RECORD"
+    return _denied(policy, f"pins[{pin!r}]", f"its contents {are}; pin what is right")
 
 
 def _names(rule: str, distribution: str, version: str | None) -> bool:
@@ -90,29 +95,44 @@ def _names(rule: str, distribution: str, version: str | None) -> bool:
 
 
 def require(policy: Trust, candidate: Candidate) -> None:
-    """Raise PluginBlocked unless ``policy`` allows what is installed; of a pinned distribution,
-    the files are read for it.
-    """
+    """Raise PluginBlocked unless ``policy`` allows what is installed."""
     distribution = candidate.distribution
-    decision = decide(policy, distribution, candidate.version, lambda: contents_of(distribution))
+    contents = functools.partial(contents_of, distribution)
+    demand(policy, candidate.name, distribution, candidate.version, contents)
+
+
+def demand(
+    policy: Trust,
+    plugin: str,
+    distribution: str,
+    version: str | None,
+    digest: str | Callable[[], str] | None = None,
+) -> None:
+    """Raise PluginBlocked unless ``policy`` allows it, as ``decide`` does."""
+    decision = decide(policy, distribution, version, digest)
     if not decision.allowed:
-        raise PluginBlocked(candidate.name, distribution, reason=decision.reason, by=decision.by)
+        raise PluginBlocked(plugin, distribution, reason=decision.reason, by=decision.by)
+
+
+def for_dependencies(policy: Trust) -> Trust:
+    """What holds for distributions that bring no plugin: they need be on no list."""
+    return attrs.evolve(policy, allow=None, default="allow")
 
 
 # -- what a pin is compared with
 
 
-def contents_of(distribution: str) -> str | None:
-    """The digest of an installed distribution's contents; None where a file is not as its RECORD
+def contents_of(distribution: str) -> str:
+    """The digest of an installed distribution's contents; empty where a file is not as its RECORD
     says, or where its files are elsewhere, as those of an editable install.
     """
     found = importlib_metadata.distribution(distribution)
     if getattr(getattr(found.origin, "dir_info", None), "editable", False):
-        return None
+        return ""
     record = found.read_text("RECORD") or ""
     files = list(_files(record))
     intact = all(_hash(Path(str(found.locate_file(path)))) == sha for path, sha in files)
-    return _digest(files) if files and intact else None
+    return _digest(files) if files and intact else ""
 
 
 def contents_of_wheel(wheel: Path) -> str:
