@@ -45,6 +45,7 @@ def host_on(tmp_path: Path, clock: SettableClock) -> Iterator[Callable[..., Host
     def make(**settings: Any) -> Host:
         settings.setdefault("url", f"sqlite:///{tmp_path}/events.db")
         settings.setdefault("preflight", 0)
+        settings.setdefault("watch", "off")  # tests change the disk all the time
         chosen = settings.pop("clock", clock)
         hosts.append(Host(Settings(**settings), clock=chosen))
         return hosts[-1]

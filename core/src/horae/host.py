@@ -25,6 +25,7 @@ from horae.plugins.installations import InstallOperations
 from horae.plugins.installer import Installer
 from horae.plugins.lifecycle import Lifecycle
 from horae.plugins.operations import APPLICATION
+from horae.plugins.watch import Watch
 from horae.processes import StopSignals, process_gone
 from horae.registry import Drained, Generation, Registry
 from horae.scheduling.engine import Engine
@@ -77,6 +78,7 @@ class Host(EventOperations, InstallOperations):
             self._announce_waiting,
         )
         self._installer = Installer(self._lifecycle, self.settings.trust)
+        self._watch = Watch(self._lifecycle)
         self._desired = Desired(self.store, self._lifecycle, lambda: self.name, self.settings.drain)
         self._application = ScheduledEventRegistryWrapper()
         self._application_generation = Generation(APPLICATION, 1)
@@ -270,6 +272,8 @@ class Host(EventOperations, InstallOperations):
         """What is seen to with every tick, once this host is complete."""
         if self._engine is not None and self._caretaker.look():
             self._wake()
+        if self.settings.watch != "off" and self._watch.look():
+            self._control_wake.set()
 
     def _drain(self, generation: Generation, timeout: float, reason: str) -> Drained:
         drained = self._engine.drain(generation, timeout, reason) if self._engine else Drained()
@@ -292,6 +296,7 @@ class Host(EventOperations, InstallOperations):
             try:
                 self._desired.reconcile()
                 self._carry_out_installations()
+                self._follow_disk()
                 self._suspend_over_budget()
             except StoreError as error:
                 logs.get().error("host.requests_failed", error=str(error))

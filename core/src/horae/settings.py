@@ -155,7 +155,9 @@ class Settings:
     type that was absent a host takes on, until what fell due in its absence is worked off; None is
     as many as it can. ``preflight`` is how long a child process has to import a plugin that this
     host has not seen before, ahead of the host itself; 0 does without. ``trust`` says which
-    distributions may bring plugins. ``plugins`` holds settings by plugin name. ``retention`` says
+    distributions may bring plugins. ``watch`` is what becomes of changes on disk that this host did
+    not make: they are told and shown beside the plugin (``propose``), or ``apply`` upgrades,
+    unloads, and loads what is wanted. ``plugins`` holds settings by plugin name. ``retention`` says
     by event type how long history is kept; the key ``*`` stands for all other types, and without it
     theirs is kept for ever. ``budget`` says how often runs may fail before their type is suspended.
     """
@@ -174,6 +176,9 @@ class Settings:
     )
     preflight: float = attrs.field(default=10.0, validator=validators.ge(0))
     trust: Trust = attrs.field(factory=Trust, validator=validators.instance_of(Trust))
+    watch: Literal["off", "propose", "apply"] = attrs.field(
+        default="propose", validator=validators.in_(("off", "propose", "apply"))
+    )
     plugins: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     retention: Mapping[str, Retention] = attrs.field(
         factory=lambda: {"*": Retention()},

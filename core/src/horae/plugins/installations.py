@@ -11,6 +11,7 @@ from horae.errors import HostError, HostNotRunning, WaitTimeout, describe, summa
 from horae.plugins.installer import Installer, Tell, Wish, silent
 from horae.plugins.operations import PluginOperations
 from horae.plugins.pip import Sources
+from horae.plugins.watch import DiskChange, Watch
 from horae.stores.base import Installation
 from horae_hookspecs import PluginInfo, UnloadReport
 
@@ -22,6 +23,7 @@ class InstallOperations(PluginOperations):
     """Install and uninstall plugins, here or on all running hosts."""
 
     _installer: Installer
+    _watch: Watch
 
     def install_plugin(
         self,
@@ -133,6 +135,47 @@ class InstallOperations(PluginOperations):
                     f"No answer yet from {', '.join(asked.values())}; the request stays open."
                 )
             time.sleep(STEP)
+
+    # -- what others install
+
+    def _follow_disk(self) -> None:
+        """Tell what others have changed on disk, and take it over where the operator wants it."""
+        if self.settings.watch == "off":
+            return
+        for change in self._watch.changes():
+            logs.get().info(
+                "plugin.changed_on_disk",
+                plugin=change.plugin,
+                change=change.change,
+                loaded=change.loaded,
+                installed=change.installed,
+                remedy=change.remedy,
+            )
+            if change.change != "new":
+                self._record(self._lifecycle.remark(change.plugin, change.text), "loaded")
+            if self.settings.watch == "apply" and not change.builtin:
+                self._take_over(change)
+
+    def _take_over(self, change: DiskChange) -> None:
+        """Do what a change on disk suggests: a new plugin is loaded if it is wanted here."""
+        try:
+            if change.change == "changed":
+                self.upgrade_plugin(change.plugin)
+            elif change.change == "gone":
+                # Wanted still: it is loaded again once it is back.
+                report = self._lifecycle.unload(change.plugin, self.settings.drain)
+                self._record(self._info(change.plugin), "loaded", attrs.asdict(report))
+            elif self._is_wanted(change.plugin):
+                self.load_plugin(change.plugin)
+        except HostError as error:
+            logs.get().error("plugin.change_not_applied", plugin=change.plugin, error=str(error))
+
+    def _is_wanted(self, plugin: str) -> bool:
+        rows = (row for row in self.store.plugin_rows(self.name) if row.plugin == plugin)
+        desired = next((row.desired for row in rows), None)
+        return desired == "loaded" or (desired is None and self.settings.autoload)
+
+    # -- what others ask for
 
     def _carry_out_installations(self) -> None:
         """Do what was asked of this host since the last call, and answer."""

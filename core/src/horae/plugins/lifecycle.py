@@ -227,6 +227,20 @@ class Lifecycle:
         if shown is not None:
             self._set(shown.info, PluginState.RESTART_REQUIRED, "plan", error.detail)
 
+    def remark(self, name: str, text: str | None, *, instead_of: str | None = None) -> PluginInfo:
+        """Have ``text`` shown beside a plugin, or in the place of just that other text.
+
+        It is no change of state.
+        """
+        with self._changing:
+            info = self._infos.get(name)
+            assert info is not None
+            if instead_of is None or info.reason == instead_of:
+                info = self._infos[name] = attrs.evolve(info, reason=text)
+                if name in self._loaded:
+                    self._loaded[name].info = info
+            return info
+
     def _admit(self, loaded: Loaded) -> None:
         """Find what speaks against a plugin before anything of it is in this process."""
         self._edge_began = time.monotonic()
