@@ -72,7 +72,7 @@ class Command:
         (folder / "site").mkdir()
         self.url = f"sqlite:///{folder}/events.db"
         self.environment = {
-            **{name: value for name, value in os.environ.items() if name != "HORAE_STORE"},
+            **{k: v for k, v in os.environ.items() if k not in ("HORAE_STORE", "HORAE_CONFIG")},
             # Behind it what is on the path already, so that a checkout tests its own command.
             "PYTHONPATH": os.pathsep.join([str(folder / "site"), *_given_path()]),
         }

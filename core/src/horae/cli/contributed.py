@@ -6,28 +6,30 @@ from functools import cache
 import click
 import pluggy
 
-from horae.cli.session import configure_logs
-from horae.plugins import loader
+from horae.cli.session import configure_logs, settings
+from horae.plugins import loader, trust
 from horae.plugins.discovery import Candidate, discover
+from horae.settings import Trust
 
 
 @cache
 def find(name: str) -> click.Command | None:
     """The command of this name that an installed plugin brings, the first by plugin name.
 
-    A plugin that fails to answer is named on standard error and passed over.
+    A plugin that is not allowed, or fails to answer, is named on standard error and passed over.
     """
     configure_logs()
-    manager = loader.new_manager()
+    manager, policy = loader.new_manager(), settings().trust
     for _, candidate in sorted(discover().items()):
-        for command in _ask(manager, candidate):
+        for command in _ask(manager, candidate, policy):
             if command.name == name:
                 return command
     return None
 
 
-def _ask(manager: pluggy.PluginManager, candidate: Candidate) -> list[click.Command]:
+def _ask(manager: pluggy.PluginManager, candidate: Candidate, policy: Trust) -> list[click.Command]:
     try:
+        trust.require(policy, candidate)
         plugin = loader.import_plugin(candidate)
         loader.register(manager, plugin, candidate.name)
         return list(_commands(manager, plugin))

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from horae.cli.options import STORE, VERBOSE
+from horae.cli.options import CONFIG, STORE, VERBOSE
 
 
 class Command(click.Command):
@@ -23,6 +23,13 @@ class Command(click.Command):
                 expose_value=False,
                 callback=_keep(STORE),
                 help="The store.  [env: HORAE_STORE; default: sqlite:///horae.db]",
+            ),
+            click.Option(
+                ["--config"],
+                metavar="FILE",
+                expose_value=False,
+                callback=_keep(CONFIG),
+                help="Settings in a TOML file.  [env: HORAE_CONFIG]",
             ),
             click.Option(
                 ["--verbose"],

@@ -3,4 +3,5 @@
 from typing import Final
 
 STORE: Final = "horae.store"
+CONFIG: Final = "horae.config"
 VERBOSE: Final = "horae.verbose"

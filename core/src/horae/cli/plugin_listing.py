@@ -13,7 +13,7 @@ from horae.cli.output import Row, json_option, listing, print_json, record
 from horae.cli.session import client
 from horae.errors import PluginNotFound
 from horae.host import Host
-from horae.plugins import dependencies
+from horae.plugins import dependencies, trust
 from horae.plugins.discovery import BUILTIN_DISTRIBUTION, Candidate, discover
 from horae.stores.base import PluginRow
 from horae_hookspecs import PluginState, State
@@ -110,6 +110,7 @@ def _about(name: str, installed: Mapping[str, Candidate]) -> Row:
         "distribution": candidate and candidate.distribution,
         "installed": candidate and candidate.version,
         "entry_point": candidate and candidate.value,
+        "contents": candidate and (trust.contents_of(candidate.distribution) or None),
         "requires": list(needs.get(name, ())),
         "required_by": [one for one, needed in needs.items() if name in needed],
     }
