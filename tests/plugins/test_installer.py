@@ -291,3 +291,58 @@ def test_what_the_policy_denies_is_not_installed(environment: Environment) -> No
     assert "it eats the tide" in blocked["1"][1]
     wrong = environment.run(tried, pins={"acme-plugin==3.0": "0" * 64})
     assert ("PluginBlocked", pinned) == (wrong["3"][0], wrong["3"][1].split("SHA-256 ")[1][:64])
+
+
+def test_two_plugins_of_one_distribution_are_upgraded_both_or_none(
+    environment: Environment,
+) -> None:
+    """When the second one fails, the first has its old code back too."""
+    points = {"acme": "acme_plugin", "buoy": "buoy_plugin"}
+    for version, end in ((1, ""), (2, "raise LookupError('two')"), (3, "")):
+        files = {
+            "acme_plugin/__init__.py": answering(version),
+            "buoy_plugin.py": answering(version, "buoy.ask") + end,
+        }
+        environment.wheel(version, files, entry_points=points)
+    found = environment.run(
+        """
+        install("acme-plugin==1.0")
+        before = disk()
+        found["refused"] = refused("acme-plugin==2.0")
+        found["state"] = [answer(), answer("buoy.ask"), disk() == before, version()]
+        install("acme-plugin==3.0")
+        found["newer"] = [answer(), answer("buoy.ask")]
+        host.uninstall_plugin("buoy")
+        found["gone"] = [info.name for info in host.discover()]
+        """
+    )
+    assert found["refused"][0] == "PluginLoadFailed"
+    assert found["state"] == [1, 1, True, [["1.0", "active"]]]
+    assert found["newer"] == [3, 3]
+    assert not {"acme", "buoy"} & set(found["gone"])
+
+
+def test_hosts_of_one_environment_follow_each_other(environment: Environment) -> None:
+    """What the first has installed, the second takes over when it is asked for the same; code of
+    which it has loaded another version, it leaves.
+    """
+    for version in (1, 2):
+        environment.wheel(version, answering(version))
+    found = environment.run(
+        """
+        other = Host(Settings(url=f"sqlite:///{folder}/other.db", name="other", preflight=0))
+        other.start()
+
+        def answers():
+            return [
+                one.wait(one.schedule("acme.ask").id, timeout=20).result for one in (host, other)
+            ]
+
+        for requirement in ("acme-plugin<2", "acme-plugin>=2"):
+            install(requirement)
+            other.install_plugin(requirement, find_links=links, offline=True)
+            found[requirement] = answers()
+        other.close()
+        """
+    )
+    assert found == {"acme-plugin<2": [1, 1], "acme-plugin>=2": [2, 2]}

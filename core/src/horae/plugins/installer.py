@@ -173,14 +173,10 @@ class Installer:
         raise error
 
     def _bring_in(self, names: Sequence[str], plan: Plan, wish: Wish, disk: "Disk") -> PluginInfo:
-        first = names[0]
         loaded = self._lifecycle.loaded_candidates()
-        if first in loaded and not plan.touches_target:
+        if names[0] in loaded and not plan.touches_target:
             with disk:
-                pass
-            if discover().get(first) == loaded[first]:
-                return self._lifecycle.load(first)
-            disk = Disk.unchanged()  # another host, or pip itself, has put something else there
+                return self._follow(names, wish, loaded)
         done: list[PluginInfo] = []
         try:
             for name in names:
@@ -192,6 +188,16 @@ class Installer:
                     self._restore(info.name, wish, loaded)
             raise
         return done[0]
+
+    def _follow(
+        self, names: Sequence[str], wish: Wish, loaded: Mapping[str, Candidate]
+    ) -> PluginInfo:
+        """Take over what another host, or pip itself, has put on disk meanwhile."""
+        installed = discover()
+        for name in names:
+            if installed.get(name) != loaded[name]:
+                self._upgrade(name, wish, None)
+        return self._lifecycle.load(names[0])
 
     def _upgrade(self, name: str, wish: Wish, disk: "Disk | None") -> PluginInfo:
         return self._lifecycle.upgrade(
@@ -258,11 +264,6 @@ class Disk:
         self._new = new
         self._tell = tell
         self._kept = {change.name: securing.secure(change.name, old) for change in changes}
-
-    @classmethod
-    def unchanged(cls) -> Self:
-        """Nothing is changed, and nothing put back."""
-        return cls((), Path(), Path(), silent)
 
     def __enter__(self) -> Self:
         try:
