@@ -241,6 +241,21 @@ def test_p5_an_editable_install_is_loaded_by_a_running_host_and_leaves_no_trace(
         importlib.import_module("acme_plugin")
 
 
+@pytest.mark.parametrize("form", EDITABLE)
+def test_p5_child_processes_find_an_editable_install_too(
+    host_on: Callable[..., Host], site: Site, tmp_path: Path, form: str
+) -> None:
+    """The one that imports it ahead of the host, and the one that runs its jobs."""
+    project = edit(site, tmp_path, 1, EDITABLE[form])
+    job = (
+        "@events.register('acme.ask', executor='process')\ndef ask(context):\n    return 'child'\n"
+    )
+    project.write_text(plugin(job))
+    host = host_on(name="ahead", preflight=20).start()
+    host.load_plugin("acme")
+    assert answer_of(host) == "child"
+
+
 def test_p5_two_editable_plugins_of_one_folder_go_one_by_one(
     host: Host, site: Site, tmp_path: Path
 ) -> None:

@@ -283,3 +283,63 @@ def test_an_editable_install_is_upgraded_and_leaves_no_trace(
     assert (first, second) == ("first", "second edition")
     assert loaded != []
     assert (left, collected, holders) == ([], True, [])
+
+
+COMING = """
+import json, subprocess, sys
+from pathlib import Path
+from horae import Host, PluginError, Settings
+
+url, project, found = sys.argv[1], Path(sys.argv[2]), []
+pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+
+def state():
+    return [list(sys.path), list(map(repr, sys.meta_path)), list(map(repr, sys.path_hooks))]
+
+with Host(Settings(url=url, workers=2)) as host:
+    before = state()
+    offline = ["--no-index", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "install", *offline, "-e", str(project)], check=True)
+    host.load_plugin("acme")
+    found.append(host.wait(host.schedule("acme.ask").id, timeout=20).result)
+    found.append(host.unload_plugin("acme").collected)
+    found.append(state() == before)
+    host.load_plugin("acme")
+    found.append(host.wait(host.schedule("acme.ask").id, timeout=20).result)
+    host.uninstall_plugin("acme")
+    found.append(state() == before)
+    try:
+        import acme_plugin
+    except ImportError:
+        found.append("not importable")
+    try:
+        host.load_plugin("acme")
+    except PluginError as error:
+        found.append(type(error).__name__)
+Path("found.json").write_text(json.dumps(found))
+"""
+
+
+def test_p5_an_editable_install_comes_into_a_running_host_and_goes(
+    environment: Path, url: str, tmp_path: Path
+) -> None:
+    """The interpreter has read its ``.pth`` files long before, and has nothing of this one left
+    once it is unloaded, or uninstalled.
+    """
+    pytest.importorskip("hatchling", reason="the dependency group 'test' is not installed")
+    project(tmp_path / "project", *LAYOUTS["a package"])
+    command = [environment, "-c", COMING, url, tmp_path / "project"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=tmp_path)
+    finally:
+        pip_uninstall(environment, "acme-plugin")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((tmp_path / "found.json").read_text()) == [
+        "first",
+        True,
+        True,
+        "first",
+        True,
+        "not importable",
+        "PluginNotFound",
+    ]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from horae.payloads import JobType
-from horae.plugins import loader, modules
+from horae.plugins import editable, loader, modules
 from horae.plugins.discovery import Candidate, find
 from horae.registry import Entry, Generation, Source
 from horae_hookspecs import Policy, Registration, Retry
@@ -47,6 +47,8 @@ class Code:
     def _collect(self, value: str, record: str | None) -> dict[str, Entry]:
         """As the lifecycle does it, up to what a plugin is activated for."""
         candidate = self._candidate(value, record)
+        if candidate is not None:
+            editable.process(candidate)
         plugin = loader.import_plugin(candidate) if candidate else loader.import_value(value)
         manager = loader.new_manager()
         loader.register(manager, plugin, self.generation.plugin)

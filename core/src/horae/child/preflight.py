@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from horae.errors import locate, summarise
-from horae.plugins import loader, modules
+from horae.plugins import editable, loader, modules
 from horae.plugins.discovery import Candidate, find
 from horae.registry import Generation
 
@@ -36,6 +36,7 @@ def _try(candidate: Candidate) -> str | None:
 
     def load() -> None:
         nonlocal found
+        editable.process(candidate)
         found = loader.import_plugin(candidate)
 
     def collect() -> None:
