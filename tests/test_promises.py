@@ -247,7 +247,7 @@ def test_promise_06_an_unload_leaves_no_trace_or_says_what_holds_it(
     monkeypatch.setitem(sys.modules, "keeper", keeper)
     report = host.unload_plugin("acme")
     assert not report.collected
-    assert report.holders == ("type acme_plugin.Tide <- module keeper",)
+    assert report.holders == ("class acme_plugin.Tide <- kept in module keeper",)
 
 
 def test_promise_07_a_stored_event_is_plain_data(host: Host) -> None:

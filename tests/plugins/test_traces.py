@@ -203,30 +203,30 @@ HELD = {
         "import threading, journal\ndef forever():\n    journal.go.wait(60)\n"
         "threading.Thread(target=forever, daemon=True, name='acme').start()\n",
         "function acme_plugin.forever",
-        "module threading",
+        "thread 'acme'",
     ),
     "a class in a list of somebody else": (
         "import journal\nclass Held: pass\njournal.kept.append(Held)\n",
-        "type acme_plugin.Held",
+        "class acme_plugin.Held",
         "module journal",
     ),
     "an instance in a dict of somebody else": (
         "import journal\nclass Held: pass\njournal.instances = {'one': Held()}\n",
-        "type acme_plugin.Held",
+        "class acme_plugin.Held",
         "module journal",
     ),
     "a function for the end of the process": (
         "import atexit\ndef bye(): pass\natexit.register(bye)\n"
         "import journal\njournal.bye = lambda f=atexit.unregister, g=bye: f(g)\n",
         "function acme_plugin.bye",
-        "",
+        "atexit: acme_plugin.bye",
     ),
     "a handler on a shared logger": (
         "import logging, journal\nclass Handler(logging.Handler):\n"
         "    def emit(self, record): pass\n"
         "logging.getLogger('journal').addHandler(Handler())\n",
-        "type acme_plugin.Handler",
-        "module ",
+        "class acme_plugin.Handler",
+        "logger 'journal': handler acme_plugin.Handler",
     ),
 }
 

@@ -157,9 +157,11 @@ class Settings:
     host has not seen before, ahead of the host itself; 0 does without. ``trust`` says which
     distributions may bring plugins. ``watch`` is what becomes of changes on disk that this host did
     not make: they are told and shown beside the plugin (``propose``), or ``apply`` upgrades,
-    unloads, and loads what is wanted. ``plugins`` holds settings by plugin name. ``retention`` says
-    by event type how long history is kept; the key ``*`` stands for all other types, and without it
-    theirs is kept for ever. ``budget`` says how often runs may fail before their type is suspended.
+    unloads, and loads what is wanted. ``deactivate`` is how long each thing may take that a plugin
+    does at its end; what takes longer is left behind and reported. ``plugins`` holds settings by
+    plugin name. ``retention`` says by event type how long history is kept; the key ``*`` stands for
+    all other types, and without it theirs is kept for ever. ``budget`` says how often runs may fail
+    before their type is suspended.
     """
 
     url: str = attrs.field(default="sqlite:///horae.db", validator=validators.instance_of(str))
@@ -167,6 +169,7 @@ class Settings:
     workers: int = attrs.field(default=16, validator=validators.ge(1))
     processes: int = attrs.field(factory=lambda: os.cpu_count() or 1, validator=validators.ge(1))
     drain: float = attrs.field(default=30.0, validator=validators.ge(0))
+    deactivate: float = attrs.field(default=10.0, validator=validators.gt(0))
     autoload: bool = False
     beat: float = attrs.field(default=5.0, validator=validators.gt(0))
     lease: float = attrs.field(default=30.0, validator=validators.gt(0))

@@ -47,6 +47,10 @@ from horae_hookspecs.errors import ResourcesFailed as ResourcesFailed
 from horae_hookspecs.errors import RetryLater as RetryLater
 from horae_hookspecs.errors import RunControl as RunControl
 from horae_hookspecs.errors import ScheduleError as ScheduleError
+from horae_hookspecs.leaks import LeakReport as LeakReport
+from horae_hookspecs.leaks import LeftChange as LeftChange
+from horae_hookspecs.leaks import LeftThread as LeftThread
+from horae_hookspecs.leaks import Survivor as Survivor
 from horae_hookspecs.models import Absent as Absent
 from horae_hookspecs.models import Cause as Cause
 from horae_hookspecs.models import Concurrency as Concurrency

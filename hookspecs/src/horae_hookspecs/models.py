@@ -10,6 +10,8 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 import attrs
 
+from horae_hookspecs.leaks import LeakReport
+
 T = TypeVar("T")
 
 
@@ -298,7 +300,8 @@ class UnloadReport:
 
     Runs that were under way ``finished``, were ``returned`` unstarted and uncounted, or were
     ``abandoned`` at the deadline: recorded as interrupted, their late answers fenced.
-    ``collected`` says that nothing holds the code any more; else ``holders`` names what does.
+    ``collected`` says that nothing holds the code any more; else ``holders`` names what does, a
+    line for each survivor. ``leaks`` has all that was left, None for nothing.
     ``dependents`` are the reports of the plugins that were unloaded before it since they need it.
     """
 
@@ -309,6 +312,7 @@ class UnloadReport:
     collected: bool
     holders: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
+    leaks: LeakReport | None = None
     dependents: "tuple[UnloadReport, ...]" = ()
 
 

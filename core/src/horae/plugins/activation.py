@@ -1,11 +1,16 @@
 """What a plugin holds while it is live, and how all of it is let go."""
 
+import contextvars
+import sys
+import threading
+import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import structlog
 
+from horae.errors import summarise
 from horae.registry import Generation
 from horae_hookspecs import HostView
 
@@ -41,13 +46,42 @@ class Activation:
         """Call at unload."""
         self._undo.append(action)
 
-    def close(self) -> list[str]:
-        """Undo everything in reverse; what fails is told and does not stop the rest."""
-        errors = []
+    def close(self, patience: float) -> list[str]:
+        """Undo everything in reverse; what fails, or takes longer than ``patience`` seconds, is
+        told and does not stop the rest.
+        """
+        errors: list[str] = []
         while self._undo:
             action = self._undo.pop()
-            try:
-                action()
-            except BaseException as error:
-                errors.append(f"undoing {getattr(action, '__qualname__', action)}: {error!r}")
+            what = f"undoing {getattr(action, '__qualname__', type(action).__name__)}"
+            errors += farewell(what, action, patience)
         return errors
+
+
+def farewell(what: str, action: Callable[[], object], patience: float) -> list[str]:
+    """Let a plugin do something at its end; its failure as text, or that it takes too long.
+
+    It has ``patience`` seconds, in a thread and a context of its own: one that hangs is left
+    there, and the host goes on.
+    """
+    errors: list[str] = []
+    context = contextvars.copy_context()
+    thread = threading.Thread(
+        target=context.run, args=(_tried, what, action, errors), name=f"horae-{what}", daemon=True
+    )
+    thread.start()
+    del action, context  # or this frame would hold them when the leak verdict looks
+    thread.join(patience)
+    if not thread.is_alive():
+        return errors
+    frame = sys._current_frames().get(thread.ident or 0)
+    stack = traceback.extract_stack(frame, limit=None)
+    place = f"{stack[-1].filename}:{stack[-1].lineno} in {stack[-1].name}" if frame else "its end"
+    return [f"{what} did not return within {patience:g} s, and was left at {place}"]
+
+
+def _tried(what: str, action: Callable[[], object], errors: list[str]) -> None:
+    try:
+        action()
+    except BaseException as error:
+        errors.append(f"{what}: {summarise(error)}")

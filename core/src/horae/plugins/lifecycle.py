@@ -5,7 +5,10 @@ what it did; an unload goes on whatever the plugin raises and tells what is left
 plugin are kept as text: an exception object would hold its frames, and they its code.
 """
 
+import contextvars
 import difflib
+import functools
+import logging
 import sys
 import threading
 import time
@@ -42,15 +45,17 @@ from horae.plugins import (
     suspensions,
     trust,
 )
-from horae.plugins.activation import Activation
+from horae.plugins.activation import Activation, farewell
 from horae.plugins.discovery import BUILTIN_DISTRIBUTION, Candidate, discover
-from horae.plugins.leaks import Probes
+from horae.plugins.globals import Footprint
+from horae.plugins.leaks import Remains
+from horae.plugins.past import Past, in_words
 from horae.plugins.preflight import Preflight
 from horae.processes import process_gone
 from horae.registry import Contribution, Drained, Generation, Registry, Source
 from horae.settings import Settings
 from horae.stores.base import Store, Suspension
-from horae_hookspecs import HostView, PluginInfo, PluginState, UnloadReport
+from horae_hookspecs import HostView, LeakReport, PluginInfo, PluginState, UnloadReport
 from horae_hookspecs._current import acting_for
 
 Drain = Callable[[Generation, float, str], Drained]
@@ -71,6 +76,7 @@ class Loaded:
     contribution: Contribution | None = None
     activation: Activation | None = None
     needs: tuple[str, ...] = ()
+    footprint: Footprint | None = None
     settings: Any = None
     settings_schema: Mapping[str, Any] | None = None
     additions: editable.Additions = attrs.field(factory=editable.Additions)
@@ -118,6 +124,7 @@ class Lifecycle:
         self._infos: dict[str, PluginInfo] = {}
         self._generations: dict[str, int] = {}
         self._preflight = Preflight(store, host, settings.preflight)
+        self._past = Past()
         self._changing = threading.RLock()
         self._edge_began = time.monotonic()
         self.has_builtins = False
@@ -126,6 +133,7 @@ class Lifecycle:
 
     def plugins(self) -> list[PluginInfo]:
         """Every plugin that this host has dealt with, as it stands now."""
+        self._look_again()
         return [self._infos[name] for name in sorted(self._infos)]
 
     def loaded_candidates(self) -> dict[str, Candidate]:
@@ -287,6 +295,7 @@ class Lifecycle:
         name = loaded.info.name
         self._generations[name] = loaded.generation.number
         self._edge_began = time.monotonic()
+        loaded.footprint = Footprint()
         self._go_through(
             loaded,
             {
@@ -299,6 +308,7 @@ class Lifecycle:
             },
             self._take_down,
         )
+        loaded.footprint.loaded()
         self._loaded[name] = loaded
         types = tuple(sorted(loaded.contribution.types)) if loaded.contribution else ()
         info = attrs.evolve(loaded.info, event_types=types)
@@ -332,7 +342,8 @@ class Lifecycle:
     ) -> PluginLoadFailed | None:
         """Take one step; its failure as an error without a traceback into the plugin."""
         try:
-            step(loaded)
+            # Context variables that the plugin sets would hold its code for ever.
+            contextvars.copy_context().run(step, loaded)
         except KeyboardInterrupt:
             raise
         except PluginLoadFailed as error:
@@ -502,22 +513,52 @@ class Lifecycle:
         self._withdraw_from_catalogue(loaded)
         del self._loaded[loaded.info.name]
         info = loaded.info
-        probes = Probes(loaded.modules().values())
+        remains = Remains(info, loaded.modules(), loaded.footprint)
         errors = self._take_down(loaded)
-        trouble = "; ".join(errors) or None
-        self._set(info, PluginState.UNLOADED, "purge", trouble)
-        holders = probes.holders()
-        verdict = PluginState.LEAKING if holders else PluginState.COLLECTED
-        self._set(info, verdict, "verdict", _cut("; ".join([*errors, *holders])) or None)
+        self._past.add(remains)
+        self._set(info, PluginState.UNLOADED, "purge", "; ".join(errors) or None)
+        leaks = self._verdict(remains, errors)
         return UnloadReport(
             plugin=info.name,
             finished=drained.finished,
             returned=drained.returned,
             abandoned=drained.abandoned,
-            collected=not holders,
-            holders=holders,
+            collected=leaks is None or leaks.collected,
+            holders=tuple(map(str, leaks.survivors)) if leaks else (),
             errors=tuple(errors),
+            leaks=leaks,
         )
+
+    def _verdict(self, remains: Remains, errors: list[str]) -> LeakReport | None:
+        leaks = self._past.verdict(remains)
+        if leaks is None or leaks.collected:
+            self._set(remains.info, PluginState.COLLECTED, "verdict", "; ".join(errors) or None)
+        else:
+            reason = _cut("; ".join([*errors, str(leaks)]))
+            self._set(remains.info, PluginState.LEAKING, "verdict", reason, **in_words(leaks))
+        return leaks
+
+    def leaks(self, name: str) -> list[LeakReport]:
+        """What is left of earlier generations of a plugin, oldest first; looks for it once more.
+
+        One that was leaking and is gone by now becomes collected.
+        """
+        with self._changing:
+            reports = self._past.leaks(name)
+            self._look_again()
+            return reports
+
+    def _look_again(self) -> None:
+        """What was leaking is collected once nothing is alive of it."""
+        leaking = [one for one in self._infos.values() if one.state is PluginState.LEAKING]
+        if leaking and self._changing.acquire(blocking=False):
+            try:
+                for info in leaking:
+                    if self._infos[info.name] is info and self._past.is_gone(info.name):
+                        self._edge_began = time.monotonic()
+                        self._set(info, PluginState.COLLECTED, "verdict")
+            finally:
+                self._changing.release()
 
     def close(self, *, keep_modules: bool = False) -> None:
         """Take every plugin down with the host, the latest first; all are wanted again later.
@@ -533,6 +574,7 @@ class Lifecycle:
                 errors = self._take_down(loaded)
                 del self._loaded[loaded.info.name]
                 self._set(loaded.info, PluginState.UNLOADED, "purge", "; ".join(errors) or None)
+            self._past.close()
 
     def _withdraw_from_catalogue(self, loaded: Loaded) -> None:
         """A type's absence begins when the last living host withdraws it; one that the plugin's
@@ -551,15 +593,18 @@ class Lifecycle:
 
     def _take_down(self, loaded: Loaded) -> list[str]:
         """Undo whatever of the phases was done, last first; the plugin's errors as text."""
-        errors = []
+        errors, patience = list[str](), self._settings.deactivate
         if loaded.contribution is not None:
             self._registry.withdraw(loaded.generation)
         if loaded.activation is not None:
-            errors += _guarded(lambda: self._call(loaded, "horae_deactivate"))
-            errors += loaded.activation.close()
+            deactivate = functools.partial(self._call, loaded, "horae_deactivate")
+            errors += farewell("horae_deactivate", deactivate, patience)
+            errors += loaded.activation.close(patience)
+            del deactivate
         seeds = loaded.contribution is not None and loader.seed_hooks(loaded.plugin)
         if seeds:
-            errors += _guarded(seeds[1])
+            errors += farewell("unload()", seeds[1], patience)
+            del seeds
         if loaded.plugin is not None and self._manager.is_registered(loaded.plugin):
             self._manager.unregister(loaded.plugin)
         loaded.plugin = loaded.contribution = loaded.activation = loaded.settings = None
@@ -642,6 +687,7 @@ class Lifecycle:
         self._withdraw_from_catalogue(old)
         old.candidate = None  # its modules are gone; what has their names now is the new code
         self._take_down(old)
+        self._past.settle(old.info.name)
         self._withdrawn(old.info)
         return new.info
 
@@ -653,14 +699,17 @@ class Lifecycle:
         """
         assert old.contribution is not None
         contribution, own = old.contribution, dict[str, ModuleType]()
+        remains = Remains(old.info, old.modules(), old.footprint)
         self._registry.withdraw(old.generation)
         try:
             self._drain_or_refuse(old, drain)
             own = old.vacate()
+            self._past.add(remains)
             yield
         except BaseException:
             old.additions.redo()
             modules.restore(own)
+            self._past.remove(remains)
             self._registry.publish(suspensions.without(contribution, old.suspended))
             raise
 
@@ -688,7 +737,12 @@ class Lifecycle:
     # -- telling
 
     def _set(
-        self, info: PluginInfo, state: PluginState, phase: str, reason: str | None = None
+        self,
+        info: PluginInfo,
+        state: PluginState,
+        phase: str,
+        reason: str | None = None,
+        **details: object,
     ) -> PluginInfo:
         """Every edge between two states passes here: noted, logged and told to the observers.
 
@@ -699,16 +753,16 @@ class Lifecycle:
         info = attrs.evolve(info, state=state, reason=reason, phase=phase if failed else None)
         self._infos[info.name] = info
         now = time.monotonic()
-        level = logs.get().error if failed else logs.get().info
-        level(
-            f"plugin.{state.name.lower()}",
-            plugin=info.name,
-            version=info.version,
-            generation=info.generation,
-            phase=phase,
-            reason=reason,
-            seconds=now - self._edge_began,
-        )
+        edge = {
+            "plugin": info.name,
+            "version": info.version,
+            "generation": info.generation,
+            "phase": phase,
+            "reason": reason,
+            "seconds": now - self._edge_began,
+        }
+        level = logging.ERROR if failed else logging.WARNING if details else logging.INFO
+        logs.get().log(level, f"plugin.{state.name.lower()}", **(edge | details))
         self._edge_began = now
         self._announce(info)
         return info
@@ -734,16 +788,6 @@ def _module(plugin: object) -> Source | None:
 def _state_after(failure: PluginLoadFailed) -> PluginState:
     states = {PluginBlocked: PluginState.BLOCKED, PluginIncompatible: PluginState.INCOMPATIBLE}
     return states.get(type(failure), PluginState.FAILED)
-
-
-def _guarded(action: Callable[[], object]) -> list[str]:
-    try:
-        action()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        return [summarise(error)]
-    return []
 
 
 def _cut(text: str) -> str:

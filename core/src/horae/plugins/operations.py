@@ -23,6 +23,7 @@ from horae.settings import Settings
 from horae.stores.base import HostRecord, PluginAction, PluginRow, Store
 from horae_hookspecs import (
     EventTypeInfo,
+    LeakReport,
     PluginInfo,
     PluginState,
     RegistrationError,
@@ -123,6 +124,14 @@ class PluginOperations:
     def _record_loaded(self, info: PluginInfo) -> None:
         for name in (*self._lifecycle.needed_by(info.name), info.name):
             self._record(self._info(name), "loaded")
+
+    def plugin_leaks(self, name: str) -> list[LeakReport]:
+        """What is left in this process of earlier generations of a plugin, the oldest first.
+
+        Looks anew, which stalls the process for some milliseconds, and for up to a few seconds when
+        code is left. A plugin that was leaking and has gone since becomes collected.
+        """
+        return self._lifecycle.leaks(name)
 
     def ask(self, hook: str, **arguments: object) -> list[Any]:
         """What every loaded plugin answers to a hook; one that raises is logged and left out."""
