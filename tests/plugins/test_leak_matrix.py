@@ -30,7 +30,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
     """One started host for all of the plugins."""
-    with Host(Settings(url="memory://", name="matrix", workers=2)) as host:
+    with Host(Settings(url="memory://", name="matrix", workers=2, preflight=0)) as host:
         yield host
 
 
