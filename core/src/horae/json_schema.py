@@ -105,17 +105,24 @@ class _Maker:
             json.dumps(schema, allow_nan=False)
         except Exception:
             schema = {}
-        return {**schema, **told, **self._default(field)}
+        return {**schema, **told, **self._values(field)}
 
-    def _default(self, field: "attrs.Attribute[Any]") -> Schema:
-        if field.default is attrs.NOTHING:
-            return {}
+    def _values(self, field: "attrs.Attribute[Any]") -> Schema:
+        default = [] if field.default is attrs.NOTHING else self._json(field.default)
+        examples = self._json(field.metadata["example"]) if "example" in field.metadata else []
+        return {
+            **({"default": default[0]} if default else {}),
+            **({"examples": examples} if examples else {}),
+        }
+
+    def _json(self, value: object) -> list[Any]:
+        """The value as it is in JSON, alone in a list; none for a factory, or what is no JSON."""
         try:
-            default = self._converter.unstructure(field.default)
-            json.dumps(default, allow_nan=False)
-        except Exception:  # a factory, or a value that is no JSON
-            return {}
-        return {"default": default}
+            found = self._converter.unstructure(value)
+            json.dumps(found, allow_nan=False)
+        except Exception:
+            return []
+        return [found]
 
     def _annotation(self, annotation: Any) -> Schema:
         kind = plain(annotation)

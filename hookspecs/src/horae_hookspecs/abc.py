@@ -264,6 +264,8 @@ class ScheduledEventJob:
 
     The arguments are checked strictly against the fields when an event is scheduled and again
     before each run. ``async def run`` is awaited on the host's event loop.
+    A field's ``metadata`` may have a ``title``, a ``description`` and an ``example``, for people
+    and for ``horae plugin check``.
 
     A run ends by returning a JSON value (recorded with it), by raising (failed, and tried again
     as the type's ``retry`` says), by ``RetryLater`` or by ``CancelEvent``.

@@ -21,5 +21,6 @@ for _command in (
     plugin_installing.install,
     plugin_installing.uninstall,
     plugin_kit.new,
+    plugin_kit.check,
 ):
     plugin.add_command(_command)

@@ -37,7 +37,14 @@ class PluginHost(Host):
         settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         url = f"sqlite:///{folder}/events.db?synchronous=NORMAL"
-        chosen = Settings(url=url, name="testing", workers=4, drain=5.0, plugins=settings or {})
+        chosen = Settings(
+            url=url,
+            name="testing",
+            workers=4,
+            drain=5.0,
+            preflight=0,  # a child process for each test would take longer than the test
+            plugins=settings or {},
+        )
         super().__init__(chosen, clock=clock or SettableClock())
         self._told = 0
 
