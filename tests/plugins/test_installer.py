@@ -25,8 +25,8 @@ from horae import *
 folder, site = map(Path, sys.argv[1:3])
 links = [str(folder / "wheels")]
 url = f"sqlite:///{folder}/events.db"
-trust = json.loads(sys.argv[3])
-settings = Settings(url=url, name="test", drain=20, preflight=2, trust=Trust(**trust))
+trust, preflight = json.loads(sys.argv[3])
+settings = Settings(url=url, name="test", drain=20, preflight=preflight, trust=Trust(**trust))
 host = Host(settings).start()
 found = {}
 
@@ -79,11 +79,11 @@ class Environment:
             self.folder / "wheels", distribution, f"{version}.0", files, points, **details
         )
 
-    def run(self, program: str, **trust: Any) -> Any:
+    def run(self, program: str, *, preflight: float = 2, **trust: Any) -> Any:
         """What the program left in ``found``; it has a started host, and some short words."""
         source = f"{PRELUDE}\n{textwrap.dedent(program)}\nhost.close()\nprint(json.dumps(found))\n"
         done = subprocess.run(
-            [self.python, "-c", source, self.folder, self.site, json.dumps(trust)],
+            [self.python, "-c", source, self.folder, self.site, json.dumps([trust, preflight])],
             capture_output=True,
             text=True,
             timeout=100,
@@ -106,7 +106,8 @@ def test_a_plugin_is_installed_upgraded_and_uninstalled_while_the_host_runs(
     and the disk is as before in the end, but for what others may need by now.
     """
     for version in (1, 2):
-        environment.wheel(version, answering(version), requires=["helper>=1"])
+        source = f"open('imported', 'a').write('{version}')\n{answering(version)}"
+        environment.wheel(version, source, requires=["helper>=1"])
     environment.wheel(1, {"helper.py": ""}, "helper", entry_points={})
     found = environment.run(
         """
@@ -126,6 +127,8 @@ def test_a_plugin_is_installed_upgraded_and_uninstalled_while_the_host_runs(
     assert found["again"] == [1, 1]
     assert found["newer"] == ["2.0", 2]
     assert found["as new"] == [2, 2]
+    # Once in a child process, ahead of all, and once in the host.
+    assert (environment.folder / "imported").read_text() == "1122"
     assert found["helper"]
     assert found["report"] == [True, "acme", True]
     assert set(found["left"]) == {"helper.py", "helper-1.0.dist-info"}
@@ -137,17 +140,26 @@ FAILING = {
     "exit": plugin("raise SystemExit('version 2')"),
     "bad hook": plugin("@hookimpl\ndef horae_run_started(event): pass"),
     "taken type": answering(2).replace("acme.ask", "other.ask"),
-    "hang": plugin("import time; time.sleep(600)"),
-    "segmentation fault": plugin("import ctypes; ctypes.string_at(0)"),
     "failing activate": plugin("@hookimpl\ndef horae_activate(context): raise OSError('two')"),
 }
 
+HOPELESS = {
+    "import error": plugin("raise LookupError('version 2')"),
+    "exit": plugin("raise SystemExit('version 2')"),
+    "hang": plugin("import time; time.sleep(600)"),
+    "segmentation fault": plugin("import ctypes; ctypes.string_at(0)"),
+}
 
+
+@pytest.mark.parametrize(
+    ("cases", "preflight"), [(FAILING, 0), (HOPELESS, 2)], ids=["in the host", "ahead of it"]
+)
 def test_each_kind_of_failing_upgrade_rolls_back_disk_and_memory(
-    environment: Environment,
+    environment: Environment, cases: Mapping[str, str], preflight: float
 ) -> None:
     """The old version answers the next event, in the same generation, and of what is on disk not
-    a byte is another, nor is anything there that the new version brought.
+    a byte is another, nor is anything there that the new version brought. What fails in a child
+    process is not even installed.
     """
     environment.wheel(1, answering(1))
     environment.wheel(
@@ -157,7 +169,7 @@ def test_each_kind_of_failing_upgrade_rolls_back_disk_and_memory(
         entry_points={"other": "other_plugin"},
     )
     environment.wheel(1, {"helper.py": ""}, "helper", entry_points={})
-    for number, source in enumerate(FAILING.values(), 2):
+    for number, source in enumerate(cases.values(), 2):
         files = {"acme_plugin/__init__.py": source, "acme_plugin/new.py": ""}
         environment.wheel(number, files, requires=["helper"])
     found = environment.run(
@@ -165,13 +177,18 @@ def test_each_kind_of_failing_upgrade_rolls_back_disk_and_memory(
         install("acme-plugin==1.0")
         install("other-plugin")
         before = disk()
-        for number in range(2, {len(FAILING) + 2}):
-            said = refused(f"acme-plugin=={{number}}.0")
-            found[number] = [said, answer(), answer("other.ask"), version(), disk() == before]
-        """
+        for number in range(2, {len(cases) + 2}):
+            steps = []
+            said = refused(f"acme-plugin=={{number}}.0", tell=steps.append)
+            touched = any(step.startswith("installing") for step in steps)
+            state = [answer(), answer("other.ask"), version(), disk() == before]
+            found[number] = [said, touched, *state]
+        """,
+        preflight=preflight,
     )
-    for case, (said, *state) in zip(FAILING, found.values(), strict=True):
+    for case, (said, touched, *state) in zip(cases, found.values(), strict=True):
         assert said[0] in ("PluginLoadFailed", "TypeTaken"), case
+        assert touched == (preflight == 0), case
         assert state == [1, "other", [["1.0", "active"]], True], case
 
 

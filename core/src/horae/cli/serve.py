@@ -34,6 +34,12 @@ from horae.host import Host
     default=None,
     help="Load every installed plugin that is not unwanted.",
 )
+@click.option(
+    "--watch",
+    type=click.Choice(["off", "propose", "apply"]),
+    show_default="propose",
+    help="What becomes of plugins that others install, upgrade or uninstall.",
+)
 def serve(**given: Any) -> None:
     """Run a host until SIGTERM or SIGINT.
 

@@ -5,7 +5,7 @@ import importlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import importlib_metadata
@@ -64,6 +64,11 @@ def discover() -> dict[str, Candidate]:
                 rivals = (*first.rivals, candidate.distribution)
                 found[candidate.name] = attrs.evolve(first, rivals=rivals)
     return found
+
+
+def in_folder(folder: Path) -> list[Candidate]:
+    """The plugins that lie in one folder of distributions, on the path or not."""
+    return [one for found in distributions(path=[str(folder)]) for one in _candidates(found)]
 
 
 def find(plugin: str, distribution: str) -> Candidate | None:
@@ -157,7 +162,7 @@ def _real(
     return str(Path(str(distribution.locate_file(file))).resolve())
 
 
-def distributions(**only: str) -> Iterator[importlib_metadata.Distribution]:
+def distributions(**only: Any) -> Iterator[importlib_metadata.Distribution]:
     """One of each name, the first on the path; what pip left half done is passed over."""
     seen = set()
     distribution: importlib_metadata.Distribution

@@ -31,6 +31,8 @@ from horae.plugins.discovery import (
     Candidate,
     discover,
     distributions,
+    find,
+    in_folder,
 )
 from horae.plugins.lifecycle import Lifecycle
 from horae.plugins.pip import Change, Sources
@@ -39,6 +41,9 @@ from horae_hookspecs import PluginInfo, UnloadReport
 
 Tell = Callable[[str], None]
 """Is told what is being done, in a few words."""
+
+Vouch = Callable[[], None]
+"""Says of what is installed now that it was tried."""
 
 
 def silent(_doing: str) -> None:
@@ -96,7 +101,9 @@ class Installer:
             names = self._names(plan, wheels)
             self._admit(wheels)
             self._refuse_native(names, wheels)
-            disk = Disk(plan.changes, new, Path(folder, "old"), tell)
+            tell("trying " + _listed(plan.changes))
+            tried = self._rehearse(names, wheels, Path(folder, "tried"))
+            disk = Disk(plan.changes, new, Path(folder, "old"), tell, tried)
             return self._bring_in(names, plan, wish, disk)
 
     @contextlib.contextmanager
@@ -166,6 +173,28 @@ class Installer:
                 f"it has native code, {', '.join(native)}, of which this process has loaded "
                 "another version; stop the host, install it with pip, and start the host",
             )
+
+    def _rehearse(self, names: Sequence[str], wheels: Sequence[Path], folder: Path) -> Vouch:
+        """Have the plugins imported elsewhere, while nothing waits and nothing is touched; what
+        vouches for them once they are installed.
+        """
+        folder.mkdir()
+        for wheel in wheels:
+            with zipfile.ZipFile(wheel) as archive:
+                if any(".data/" in name.partition("/")[0] + "/" for name in archive.namelist()):
+                    return lambda: None  # only an installer knows where its parts belong
+                archive.extractall(folder)
+        tried = [one for one in in_folder(folder) if one.name in names]
+        for candidate in tried:
+            self._lifecycle.rehearse(candidate, folder)
+
+        def vouch() -> None:
+            for one in tried:
+                installed = find(one.name, one.distribution)
+                if installed is not None:
+                    self._lifecycle.vouch(installed)
+
+        return vouch
 
     def _refuse(self, names: Sequence[str], reason: str) -> None:
         error = RestartRequired(names[0], reason)
@@ -259,8 +288,11 @@ class Installer:
 class Disk:
     """Entered, it has pip change the disk; left with an error, it puts back what was there."""
 
-    def __init__(self, changes: Sequence[Change], new: Path, old: Path, tell: Tell) -> None:
+    def __init__(
+        self, changes: Sequence[Change], new: Path, old: Path, tell: Tell, vouch: Vouch
+    ) -> None:
         self._changes = changes
+        self._vouch = vouch
         self._new = new
         self._tell = tell
         self._kept = {change.name: securing.secure(change.name, old) for change in changes}
@@ -270,6 +302,7 @@ class Disk:
             if self._changes:
                 self._tell("installing " + _listed(self._changes))
                 pip.install(self._new, {one.name: one.version for one in self._changes})
+                self._vouch()
         except BaseException:
             self.put_back()
             raise

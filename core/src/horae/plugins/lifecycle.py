@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
@@ -261,6 +262,25 @@ class Lifecycle:
     @staticmethod
     def _nothing(_: Loaded) -> None:
         """What there is to take back of an admission."""
+
+    def rehearse(self, candidate: Candidate, folder: Path) -> None:
+        """Find what speaks against a plugin that is not installed yet, but lies in a folder.
+
+        Raises PluginLoadFailed; what is loaded of the plugin goes on.
+        """
+        with self._changing:
+            old = self._loaded.get(candidate.name)
+            with nullcontext() if old is None else self._or_as_it_was(old):
+                self._edge_began = time.monotonic()
+                steps: dict[str, Callable[[Loaded], None]] = {
+                    "requirements": lambda _: loader.check_requirements(candidate),
+                    "preflight": lambda _: self._preflight.check(candidate, folder),
+                }
+                self._go_through(self._from_candidate(candidate), steps, self._nothing)
+
+    def vouch(self, candidate: Candidate) -> None:
+        """What is installed was rehearsed, or runs elsewhere: it needs no preflight."""
+        self._preflight.note(candidate)
 
     def _decide(self, loaded: Loaded) -> None:
         if loaded.candidate is not None:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Final
 
 import attrs
@@ -58,10 +59,12 @@ class Preflight:
         self._seconds = seconds
         self._seen: set[str | None] = set()
 
-    def check(self, candidate: Candidate) -> None:
-        """Import an unknown plugin elsewhere first. Raises Refused, as ``attempt``."""
+    def check(self, candidate: Candidate, ahead: Path | None = None) -> None:
+        """Import an unknown plugin elsewhere first; one that is not installed lies in the folder
+        ``ahead``. Raises Refused, as ``attempt``.
+        """
         if self._seconds and not self._knows(candidate):
-            attempt(candidate, self._seconds)
+            attempt(candidate, self._seconds, ahead)
 
     def note(self, candidate: Candidate) -> None:
         """These files were loaded, and all went well."""
@@ -78,13 +81,14 @@ class Preflight:
         return candidate.record in self._seen | stored
 
 
-def attempt(candidate: Candidate, seconds: float) -> None:
-    """Refuse a plugin that cannot be imported in a child process within ``seconds``.
+def attempt(candidate: Candidate, seconds: float, ahead: Path | None = None) -> None:
+    """Refuse a plugin that cannot be imported in a child process within ``seconds``, with the
+    folder ``ahead`` of the others on its path.
 
     Raises Refused with what became of the child: error, exit, signal or hang, and the last that
     it wrote.
     """
-    with _child(candidate, seconds) as child:
+    with _child(candidate, seconds, ahead) as child:
         child.listen(seconds)
     problem = _problem(child, seconds)
     if problem is not None:
@@ -145,7 +149,7 @@ class _Child:
 
 
 @contextmanager
-def _child(candidate: Candidate, seconds: float) -> Iterator[_Child]:
+def _child(candidate: Candidate, seconds: float, ahead: Path | None) -> Iterator[_Child]:
     """A child at work; at the end, it and all that it started in its session are gone."""
     answers, theirs = os.pipe()
     order = {
@@ -155,7 +159,8 @@ def _child(candidate: Candidate, seconds: float) -> Iterator[_Child]:
         "record": candidate.record,
         "seconds": seconds,
     }
-    command = [sys.executable, "-u", "-c", PROGRAM, json.dumps(sys.path), json.dumps(order)]
+    path = [*([str(ahead)] if ahead else []), *sys.path]
+    command = [sys.executable, "-u", "-c", PROGRAM, json.dumps(path), json.dumps(order)]
     try:
         try:
             process = subprocess.Popen(  # noqa: S603 (this very interpreter, and horae)
