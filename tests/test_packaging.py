@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 import pytest
 
+from horae.testing.project import FILES
 from kit.environments import RUNNING, make_venv, pip, pip_install, site_packages
 
 ROOT: Final = Path(__file__).parents[1]
@@ -141,7 +142,10 @@ def test_plugins_are_found_by_entry_point(wheels: dict[str, Built]) -> None:
         parser = ConfigParser()
         parser.read_string(wheels[folder].read("entry_points.txt"))
         found[folder] = {name: dict(parser[name]) for name in parser.sections()}
-    assert found["core"] == {"console_scripts": {"horae": "horae.__main__:main"}}
+    assert found["core"] == {
+        "console_scripts": {"horae": "horae.__main__:main"},
+        "pytest11": {"horae": "horae.pytest_plugin"},
+    }
     assert found["builtin_plugins"]["horae"]["schedules"] == "horae_builtin_plugins.schedule"
     assert found["builtin_plugins"]["horae"]["bots"] == "horae_builtin_plugins.bots"
     assert found["sample_plugin"]["horae"] == {"sample": "horae_sample_plugin"}
@@ -183,3 +187,9 @@ def test_the_sample_plugin_is_tested_in_its_own_folder(sources: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
+
+
+def test_the_templates_of_new_plugins_are_in_the_wheel(wheels: dict[str, Built]) -> None:
+    """Whatever ``horae plugin new`` makes a file of."""
+    packed = {name.rpartition("/")[2] for name in wheels["core"].files if "/template/" in name}
+    assert packed == set(FILES)

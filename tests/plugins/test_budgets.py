@@ -203,3 +203,15 @@ def test_what_the_application_registered_itself_is_never_suspended(host_on: Host
     for _ in range(3):
         run_of(host, "own.fail")
     assert host.waiting() == []
+
+
+def test_a_resumption_is_kept_for_a_host_that_is_away(host_on: Hosts, site: Site) -> None:
+    """Asked for through the store, it is carried out at the next start."""
+    host = host_with(host_on, site, failures=2)
+    over(host)
+    host.close()
+    client = host_on()
+    client.store.request_plugin("test", "acme", "resume")
+    host = host_on(name="test").start()
+    assert answer_of(host) == 1
+    assert not suspended(host)

@@ -13,7 +13,7 @@ from horae import logs
 from horae.errors import HostError, PluginLoadFailed, describe, summarise
 from horae.plugins.discovery import discover
 from horae.plugins.lifecycle import Lifecycle
-from horae.stores.base import PluginRow, Store
+from horae.stores.base import PluginAction, PluginRow, Store
 from horae_hookspecs import PluginInfo, PluginState
 
 Verdict = Mapping[str, Any] | None
@@ -39,7 +39,9 @@ class Desired:
                 if name not in unwanted and not self._lifecycle.is_builtin(name):
                     wanted.setdefault(name, PluginRow(host=self._host(), plugin=name))
         for row in wanted.values():
-            self._answer(row, self._step(attrs.evolve(row, action="load")))
+            resumed = row.action == "resume" and row.requested > row.done
+            action: PluginAction = "resume" if resumed else "load"
+            self._answer(row, self._step(attrs.evolve(row, action=action)))
         for row in self._rows():
             if row.desired == "unloaded" and row.requested > row.done:
                 # Asked for while the host was away: leaving the plugin out was all there is to do.
