@@ -289,12 +289,14 @@ COMING = """
 import json, subprocess, sys
 from pathlib import Path
 from horae import Host, PluginError, Settings
+from horae.plugins.guard import Guard
 
 url, project, found = sys.argv[1], Path(sys.argv[2]), []
 pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
 
 def state():
-    return [list(sys.path), list(map(repr, sys.meta_path)), list(map(repr, sys.path_hooks))]
+    finders = [repr(one) for one in sys.meta_path if not isinstance(one, Guard)]
+    return [list(sys.path), finders, list(map(repr, sys.path_hooks))]
 
 with Host(Settings(url=url, workers=2)) as host:
     before = state()
