@@ -26,6 +26,8 @@ from horae_hookspecs import (
 MAX_ARGUMENTS: Final = 256 * 1024
 MAX_RESULT: Final = 64 * 1024
 
+FACTORY: Final[type] = type(attrs.Factory(list))
+
 encode: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 """Strict, compact JSON; json.dumps with the same arguments would make an encoder for each call."""
 
@@ -73,6 +75,25 @@ class JobType:
         if version < self.version and hasattr(self.job_class, "upgrade"):
             arguments = self.job_class.upgrade(arguments, version)
         return self._structure(arguments)
+
+    def check_defaults(self) -> None:
+        """Raise RegistrationError for a default that would not come back from a store as what the
+        annotation says: a job that has it could be scheduled in no way but without it.
+        """
+        for field in attrs.fields(self.job_class) if self._fields else ():
+            default = field.default
+            if field.init and default is not attrs.NOTHING and not isinstance(default, FACTORY):
+                try:
+                    text = encode(self._converter.unstructure(default))
+                    if field.type is not None:
+                        self._converter.structure(json.loads(text), field.type)
+                except Exception as error:
+                    raise RegistrationError(
+                        f"{self.job_class.__qualname__} cannot be registered as "
+                        f"{self.event_type!r}: the default of {field.name}, {default!r}, is none "
+                        f"that can be stored: {explain(error, None)}.",
+                        event_type=self.event_type,
+                    ) from None
 
     def _check_annotations(self) -> None:
         try:

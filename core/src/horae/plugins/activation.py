@@ -46,26 +46,31 @@ class Activation:
         """Call at unload."""
         self._undo.append(action)
 
-    def close(self, patience: float) -> list[str]:
+    def close(self, patience: float, context: contextvars.Context) -> list[str]:
         """Undo everything in reverse; what fails, or takes longer than ``patience`` seconds, is
-        told and does not stop the rest.
+        told and does not stop the rest. ``context`` is the one that it was done in.
         """
         errors: list[str] = []
         while self._undo:
             action = self._undo.pop()
             what = f"undoing {getattr(action, '__qualname__', type(action).__name__)}"
-            errors += farewell(what, action, patience)
+            errors += farewell(what, action, patience, context)
         return errors
 
 
-def farewell(what: str, action: Callable[[], object], patience: float) -> list[str]:
+def farewell(
+    what: str, action: Callable[[], object], patience: float, context: contextvars.Context
+) -> list[str]:
     """Let a plugin do something at its end; its failure as text, or that it takes too long.
 
-    It has ``patience`` seconds, in a thread and a context of its own: one that hangs is left
-    there, and the host goes on.
+    It has ``patience`` seconds, in a thread of its own and in the plugin's ``context``: one that
+    hangs is left there, and the host goes on.
     """
     errors: list[str] = []
-    context = contextvars.copy_context()
+    try:
+        context.run(str)
+    except RuntimeError:  # one that hangs is still in it
+        context = context.copy()
     thread = threading.Thread(
         target=context.run, args=(_tried, what, action, errors), name=f"horae-{what}", daemon=True
     )

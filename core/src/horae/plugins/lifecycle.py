@@ -49,6 +49,7 @@ from horae.plugins import (
 from horae.plugins.activation import Activation, farewell
 from horae.plugins.discovery import BUILTIN_DISTRIBUTION, Candidate, discover
 from horae.plugins.globals import Footprint
+from horae.plugins.interpreter import Interpreter
 from horae.plugins.leaks import Remains
 from horae.plugins.past import Past, in_words
 from horae.plugins.preflight import Preflight
@@ -82,6 +83,8 @@ class Loaded:
     settings_schema: Mapping[str, Any] | None = None
     additions: editable.Additions = attrs.field(factory=editable.Additions)
     suspended: Mapping[str, str] = attrs.field(factory=dict)
+    context: contextvars.Context = attrs.field(factory=contextvars.copy_context)
+    """Where its code runs as it comes and goes: what it sets there goes with it."""
 
     def modules(self) -> dict[str, ModuleType]:
         """The loaded modules that belong to it; none for an application's own plugin."""
@@ -316,6 +319,12 @@ class Lifecycle:
         self._generations[name] = loaded.generation.number
         self._edge_began = time.monotonic()
         loaded.footprint = Footprint()
+        before = Interpreter()
+
+        def take_back(_: Loaded) -> None:
+            self._take_down(loaded)
+            before.put_back()
+
         self._go_through(
             loaded,
             {
@@ -326,7 +335,7 @@ class Lifecycle:
                 "activation": self._activate,
                 "publish": self._publish,
             },
-            self._take_down,
+            take_back,
         )
         loaded.footprint.loaded()
         self._loaded[name] = loaded
@@ -362,8 +371,7 @@ class Lifecycle:
     ) -> PluginLoadFailed | None:
         """Take one step; its failure as an error without a traceback into the plugin."""
         try:
-            # Context variables that the plugin sets would hold its code for ever.
-            contextvars.copy_context().run(step, loaded)
+            loaded.context.run(step, loaded)
         except KeyboardInterrupt:
             raise
         except PluginLoadFailed as error:
@@ -613,24 +621,30 @@ class Lifecycle:
 
     def _take_down(self, loaded: Loaded) -> list[str]:
         """Undo whatever of the phases was done, last first; the plugin's errors as text."""
-        errors, patience = list[str](), self._settings.deactivate
         if loaded.contribution is not None:
             self._registry.withdraw(loaded.generation)
-        if loaded.activation is not None:
-            deactivate = functools.partial(self._call, loaded, "horae_deactivate")
-            errors += farewell("horae_deactivate", deactivate, patience)
-            errors += loaded.activation.close(patience)
-            del deactivate
-        seeds = loaded.contribution is not None and loader.seed_hooks(loaded.plugin)
-        if seeds:
-            errors += farewell("unload()", seeds[1], patience)
-            del seeds
-        if loaded.plugin is not None and self._manager.is_registered(loaded.plugin):
-            self._manager.unregister(loaded.plugin)
+        errors = self._take_leave(loaded)
+        if loaded.plugin is not None:
+            loader.unregister(self._manager, loaded.plugin)
         loaded.plugin = loaded.contribution = loaded.activation = loaded.settings = None
+        loaded.context = contextvars.copy_context()
         loaded.vacate()
         for error in errors:
             logs.get().error("plugin.unload_error", plugin=loaded.info.name, error=error)
+        return errors
+
+    def _take_leave(self, loaded: Loaded) -> list[str]:
+        """What the plugin itself has to do with it."""
+        errors, patience = list[str](), self._settings.deactivate
+        if loaded.activation is not None:
+            deactivate = functools.partial(self._call, loaded, "horae_deactivate")
+            errors += farewell("horae_deactivate", deactivate, patience, loaded.context)
+            errors += loaded.activation.close(patience, loaded.context)
+            del deactivate
+        seeds = loaded.contribution is not None and loader.seed_hooks(loaded.plugin)
+        if seeds:
+            errors += farewell("unload()", seeds[1], patience, loaded.context)
+            del seeds
         return errors
 
     def _call(self, loaded: Loaded, hook: str) -> None:

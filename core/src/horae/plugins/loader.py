@@ -34,6 +34,9 @@ from horae_hookspecs._markers import PROJECT
 from horae_hookspecs.registration import IMPLICIT_WRAPPER
 
 WRAPPED = "horae_run"
+OWN_EXECUTORS = frozenset({"thread", "async", "inline", "process"})
+"""The names of those that every host has, or may have."""
+
 OBSERVED = (
     WRAPPED,
     "horae_authorize",
@@ -121,6 +124,17 @@ def register(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
     except pluggy.PluginValidationError as error:
         # The error object holds the plugin, so only its text may leave this frame.
         raise Refused(str(error)) from None
+
+
+def unregister(manager: pluggy.PluginManager, plugin: object) -> None:
+    """Take a plugin out of pluggy, and the callers that pluggy made for unknown hooks of it; it
+    need not be registered.
+    """
+    if manager.is_registered(plugin):
+        manager.unregister(plugin)
+    for name, caller in list(vars(manager.hook).items()):
+        if not caller.has_spec() and not caller.get_hookimpls():
+            delattr(manager.hook, name)
 
 
 def call(
@@ -219,6 +233,7 @@ def _make_entry(registration: Registration, generation: Generation) -> Entry:
     """The loaded form of one registration."""
     try:
         job = JobType(registration)
+        job.check_defaults()
     except RegistrationError as error:
         raise Refused(str(error)) from None
     if registration.policy.executor == "async" and not job.is_async:
@@ -251,9 +266,15 @@ def _kinds(results: Iterable[Any]) -> dict[str, type[Schedule]]:
     for kind in (kind for result in results for kind in result):
         if not (isinstance(kind, type) and issubclass(kind, Schedule)):
             raise Refused(f"horae_schedule_kinds returned {kind!r}, which is no Schedule class")
-        if not isinstance(getattr(kind, "kind", None), str):
+        tag = getattr(kind, "kind", None)
+        if not (isinstance(tag, str) and tag):
             raise Refused(f"schedule class {kind.__qualname__} has no text in its 'kind'")
-        kinds[kind.kind] = kind
+        missing = sorted(getattr(kind, "__abstractmethods__", ()))
+        if missing:
+            raise Refused(f"schedule class {kind.__qualname__} lacks {', '.join(missing)}")
+        if tag in kinds:
+            raise Refused(f"schedule kind {tag!r} is offered twice")
+        kinds[tag] = kind
     return kinds
 
 
@@ -262,5 +283,9 @@ def _executors(results: Iterable[Any]) -> dict[str, Executor]:
     for name, executor in (item for result in results for item in dict(result).items()):
         if not isinstance(executor, Executor):
             raise Refused(f"horae_executors gave {executor!r} as {name!r}, which is no Executor")
+        if not (isinstance(name, str) and name) or name in OWN_EXECUTORS:
+            raise Refused(f"an executor cannot be called {name!r}; give it a name of its own")
+        if name in executors:
+            raise Refused(f"executor {name!r} is offered twice")
         executors[name] = executor
     return executors
