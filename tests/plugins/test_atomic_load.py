@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from horae import Host, PluginLoadFailed
+from horae.plugins.interpreter import Interpreter
 from horae_hookspecs import PluginState
 from kit.hosts import answer_of, plugin_of, until
 from kit.sites import Site, answering, plugin
@@ -239,17 +240,19 @@ def test_an_upgrade_that_fails_at_any_phase_leaves_the_old_version_as_it_was(
 
 
 def test_what_the_failing_cases_add_is_what_fails_them(host: Host, site: Site) -> None:
-    """Alone, the greedy plugin loads."""
-    path = list(sys.path)
-    finders, hooks = list(sys.meta_path), list(sys.path_hooks)
+    """Alone, the greedy plugin loads, and changes all that is looked at."""
+    interpreter = Interpreter()
+    before = picture(host)
     install(site)
-    with warnings.catch_warnings():
+    try:
         assert host.load_plugin("acme").state is PluginState.ACTIVE
-        assert sys.path != path
-        fail_again = picture(host)
-        assert "horae_of_tomorrow" in fail_again["callers"]
+        after = picture(host)
+        unchanged = {key for key in before if before[key] == after[key]}
+        assert unchanged == {"children"}
+        assert "horae_of_tomorrow" in after["callers"]
+    finally:
         host.unload_plugin("acme")
-    sys.path[:], sys.meta_path[:], sys.path_hooks[:] = path, finders, hooks
+        interpreter.put_back()
 
 
 # -- what is refused, beyond what test_load_failures has
