@@ -38,6 +38,7 @@ from horae.stores.base import HostRecord
 from horae.stores.factory import create_store
 from horae_hookspecs import (
     PluginInfo,
+    PluginState,
     Schedule,
     ScheduledEventRegistryWrapper,
 )
@@ -274,6 +275,7 @@ class Host(EventOperations, InstallOperations):
             self._wake()
         if self.settings.watch != "off" and self._watch.look():
             self._control_wake.set()
+        self._lifecycle.look_again()
 
     def _drain(self, generation: Generation, timeout: float, reason: str) -> Drained:
         drained = self._engine.drain(generation, timeout, reason) if self._engine else Drained()
@@ -282,6 +284,8 @@ class Host(EventOperations, InstallOperations):
         return drained
 
     def _plugin_changed(self, info: PluginInfo) -> None:
+        if info.state is PluginState.COLLECTED:
+            self._control_wake.set()  # the store may still say that it is leaking
         self.registry.observe("horae_plugin_changed", plugin=info)
 
     def _serve_requests(self, engine: Engine) -> None:

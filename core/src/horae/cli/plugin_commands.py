@@ -109,6 +109,7 @@ def unloaded(
     holders: list[str],
     errors: list[str],
     dependents: list[dict[str, Any]],
+    leaks: dict[str, Any] | None = None,
     **_: object,
 ) -> Iterator[str]:
     """What an unload told, line by line."""
@@ -119,6 +120,10 @@ def unloaded(
     yield "its code is gone" if collected else "its code is still held:"
     for text in (*holders, *errors):
         yield "  " + many_lines(text, indent=4)
+    for one in leaks["threads"] if leaks else ():
+        yield f"  thread {one['name']!r} runs it: {one['stack'][0]}"
+    for one in leaks["changes"] if leaks else ():
+        yield f"  it changed {one['where']}: {one['what']}"
 
 
 def _spinning(answers: Iterator[PluginRow], text: str) -> Iterator[PluginRow]:

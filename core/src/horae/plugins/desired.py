@@ -53,6 +53,14 @@ class Desired:
         for row in self._rows():
             if row.requested > row.done:
                 self._answer(row, self._step(row))
+            elif row.state is PluginState.LEAKING and self._is_collected(row.plugin):
+                late = attrs.evolve(row, state=PluginState.COLLECTED, reason=None)
+                self._store.report_plugin(late)
+
+    def _is_collected(self, name: str) -> bool:
+        """Whether what held the plugin's code has let go of it."""
+        infos = (info for info in self._lifecycle.plugins() if info.name == name)
+        return any(info.state is PluginState.COLLECTED for info in infos)
 
     def _step(self, row: PluginRow) -> Callable[[str], Verdict]:
         drain = self._drain if row.drain is None else row.drain

@@ -137,7 +137,7 @@ class Lifecycle:
 
     def plugins(self) -> list[PluginInfo]:
         """Every plugin that this host has dealt with, as it stands now."""
-        self._look_again()
+        self.look_again()
         return [self._infos[name] for name in sorted(self._infos)]
 
     def loaded_candidates(self) -> dict[str, Candidate]:
@@ -573,10 +573,10 @@ class Lifecycle:
         """
         with self._changing:
             reports = self._past.leaks(name)
-            self._look_again()
+            self.look_again()
             return reports
 
-    def _look_again(self) -> None:
+    def look_again(self) -> None:
         """What was leaking is collected once nothing is alive of it."""
         leaking = [one for one in self._infos.values() if one.state is PluginState.LEAKING]
         if leaking and self._changing.acquire(blocking=False):

@@ -9,12 +9,20 @@ from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from horae.plugins.globals import Footprint, Item
-from horae.plugins.leaks.ownership import Ownership
+from horae.plugins.leaks.ownership import Ownership, is_a
 from horae.plugins.leaks.search import Search
 from horae.plugins.leaks.threads import Running, running_in
 from horae_hookspecs import LeakReport, LeftChange, PluginInfo, Survivor
 
 MAX_SURVIVORS: Final = 10
+_WRAPPERS: Final = (
+    functools._lru_cache_wrapper,
+    functools.cached_property,
+    staticmethod,
+    classmethod,
+    property,
+)
+_INNER: Final = ("__wrapped__", "__func__", "func", "fget", "fset", "fdel")
 GRACE: Final = 0.2
 """Seconds until survivors count: a thread that was told to end needs a moment to let go."""
 
@@ -85,19 +93,24 @@ class Remains:
         )
 
 
-def _defined(values: Iterable[object], names: frozenset[str]) -> Iterator[tuple[str, Any]]:
+def _defined(values: Iterable[Any], names: frozenset[str]) -> Iterator[tuple[str, Any]]:
     """The classes and functions among ``values`` that are of the modules ``names``, and those in
     the classes; a function that is wrapped is found in its wrapper.
     """
     for value in list(values):
-        if isinstance(value, type) and value.__module__ in names:
+        if is_a(value, type) and value.__module__ in names:
             yield "class", value
-            inner = [one for one in vars(value).values() if isinstance(one, type)]
-            prefix = f"{value.__qualname__}."
-            yield from _defined(
-                (one for one in inner if one.__qualname__.startswith(prefix)), names
-            )
-        elif isinstance(value, FunctionType) and value.__module__ in names:
-            yield "function", value
-        elif isinstance(value, functools._lru_cache_wrapper):
-            yield from _defined([value.__wrapped__], names)
+            within = f"{value.__qualname__}."
+            parts = [one for one in vars(value).values() if not _is_elsewhere(one, within)]
+            yield from _defined(parts, names)
+        elif is_a(value, FunctionType):
+            if value.__module__ in names:
+                yield "function", value
+        elif is_a(value, _WRAPPERS):
+            inner = [getattr(value, name, None) for name in _INNER]
+            yield from _defined([one for one in inner if is_a(one, FunctionType)], names)
+
+
+def _is_elsewhere(value: Any, within: str) -> bool:
+    """Whether a class stands in another as a mere attribute; that way may lead in circles."""
+    return is_a(value, type) and not value.__qualname__.startswith(within)
