@@ -7,7 +7,7 @@ import pytest
 
 from kit.commands import Command
 from kit.environments import make_venv
-from kit.sites import answering
+from kit.sites import answering, plugin
 from kit.wheels import build_wheel
 
 
@@ -52,7 +52,8 @@ def test_a_plugin_is_installed_and_uninstalled_on_a_running_host(installed: Inst
         assert run is not None
         assert run.result == 1
 
-        installed.wheel(2, "raise LookupError('two')")
+        failing = "@hookimpl\ndef horae_activate(context): raise LookupError('two')"
+        installed.wheel(2, plugin(failing))
         failed = installed("plugin", "install", "--upgrade", "acme-plugin", *place, code=1)
         assert "LookupError: two" in failed.stdout
         assert "quay: putting back what was installed" in failed.stderr
