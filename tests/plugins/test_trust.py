@@ -10,7 +10,7 @@ import pytest
 from horae import Host, PluginBlocked, PluginLoadFailed, Settings, SettingsError, Trust
 from horae.plugins import trust
 from horae_hookspecs import PluginState
-from kit.hosts import answer_of, plugin_of
+from kit.hosts import answer_of, plugin_of, until
 from kit.sites import Site, answering, plugin
 from kit.wheels import build_wheel, unpack
 
@@ -231,15 +231,46 @@ def test_a_pinned_plugin_is_loaded_as_long_as_its_files_are_the_same(
             host.load_plugin("acme")
 
 
-def test_an_event_of_a_pinned_type_runs_in_a_child_process(
-    site: Site, host_on: Callable[..., Host]
+def test_an_event_of_a_pinned_type_runs_in_a_child_process_while_its_files_are_the_same(
+    site: Site, host_on: Callable[..., Host], logs: list[Any]
 ) -> None:
-    """The child imports what the host was allowed to."""
+    """The child imports what the host was allowed to, and nothing else."""
     site.install(plugin("@events.register('acme.ask', executor='process')\ndef a(c): return 1\n"))
     pinned = Trust(pins={"acme-plugin==1.0": trust.contents_of("acme-plugin")}, default="deny")
     with host_on(name="test", trust=pinned) as host:
         host.load_plugin("acme")
         assert answer_of(host) == 1
+    source = site.folder / "acme_plugin" / "__init__.py"
+    with host_on(name="test", trust=pinned) as host:
+        source.write_text(source.read_text().replace("return 1", "return 2"))
+        event = host.schedule("acme.ask")
+        until(lambda: [one for one in logs if "its files have changed" in str(one)])
+        assert not [run for run in host.runs(event_id=event.id) if run.result == 2]
+
+
+def test_what_is_denied_is_shown_before_anybody_loads_it(
+    site: Site, host_on: Callable[..., Host]
+) -> None:
+    """Among what is installed, with the rule."""
+    site.install(answering(1))
+    host = host_on(name="test", trust=Trust(default="deny"))
+    (info,) = [info for info in host.discover() if info.name == "acme"]
+    assert info.state is PluginState.BLOCKED
+    assert "trust.default" in str(info.reason)
+
+
+def test_events_that_wait_for_a_blocked_plugin_say_so(
+    site: Site, host_on: Callable[..., Host]
+) -> None:
+    """The reason names the rule, so that nobody looks for a fault in the plugin."""
+    site.install(answering(1))
+    with host_on(name="test") as host:
+        host.load_plugin("acme")
+    with host_on(name="test", trust=Trust(block={"acme-plugin": "it lies"})) as host:
+        host.schedule("acme.ask")
+        (waiting,) = host.waiting()
+    assert "trust.block['acme-plugin']" in waiting.reason
+    assert "it lies" in waiting.reason
 
 
 def test_a_refusal_is_never_late(site: Site, host_on: Callable[..., Host], journal: Any) -> None:

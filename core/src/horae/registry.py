@@ -21,11 +21,13 @@ from horae_hookspecs import Executor, Policy, Schedule
 @attrs.frozen
 class Source:
     """Where another process finds a generation's code: ``value`` is what its entry point names,
-    or a module's name; ``record`` the digest of its distribution's RECORD, where it has one.
+    or a module's name; ``record`` the digest of its distribution's RECORD, where it has one, and
+    ``contents`` that of its files, where it was pinned.
     """
 
     value: str
     record: str | None = None
+    contents: str | None = None
 
 
 class Generation:

@@ -76,6 +76,11 @@ class PluginState(StrEnum):
     LEAKING = "leaking"
     RESTART_REQUIRED = "restart required"
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether it did not get to be loaded."""
+        return self in (PluginState.BLOCKED, PluginState.INCOMPATIBLE, PluginState.FAILED)
+
 
 _positive: Final = attrs.validators.gt(timedelta(0))
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from horae.payloads import JobType
-from horae.plugins import editable, loader, modules
+from horae.plugins import editable, loader, modules, trust
 from horae.plugins.discovery import Candidate, find
 from horae.registry import Entry, Generation, Source
 from horae_hookspecs import Policy, Registration, Retry
@@ -17,20 +17,21 @@ class OtherCode(Exception):
 class Code:
     """The event types of one generation, as this process has them.
 
-    ``origin`` tells which: plugin, number, distribution, version, and as value and record its
-    source. Without a source, each type is imported when it is first run.
+    ``origin`` tells which: plugin, number, distribution, version, and as value, record and contents
+    its source. Without a source, each type is imported when it is first run.
     """
 
     def __init__(self, origin: Mapping[str, Any]) -> None:
         value, record = origin["value"], origin["record"]
+        source = None if value is None else Source(value, record, origin["contents"])
         self.generation = Generation(
             origin["plugin"],
             origin["number"],
             origin["distribution"],
             origin["version"],
-            None if value is None else Source(value, record),
+            source,
         )
-        self.types: dict[str, Entry] = {} if value is None else self._collect(value, record)
+        self.types: dict[str, Entry] = {} if source is None else self._collect(source)
 
     def entry(self, run: Mapping[str, Any]) -> Entry:
         """The type of a run."""
@@ -44,12 +45,12 @@ class Code:
             )
         return self.types[event_type]
 
-    def _collect(self, value: str, record: str | None) -> dict[str, Entry]:
+    def _collect(self, source: Source) -> dict[str, Entry]:
         """As the lifecycle does it, up to what a plugin is activated for."""
-        candidate = self._candidate(value, record)
+        candidate = self._candidate(source)
         if candidate is not None:
             editable.process(candidate)
-        plugin = loader.import_plugin(candidate) if candidate else loader.import_value(value)
+        plugin = loader.import_plugin(candidate) if candidate else loader.import_value(source.value)
         manager = loader.new_manager()
         loader.register(manager, plugin, self.generation.plugin)
         seeds = loader.seed_hooks(plugin)
@@ -58,18 +59,20 @@ class Code:
         own = modules.owned(candidate.files, candidate.module) if candidate else {}
         return loader.event_types(manager, plugin, self.generation, own)
 
-    def _candidate(self, value: str, record: str | None) -> Candidate | None:
+    def _candidate(self, source: Source) -> Candidate | None:
         """The installed plugin, if it is one. Raises OtherCode when it is another by now."""
         generation = self.generation
         if generation.distribution is None:
             return None
         found = find(generation.plugin, generation.distribution)
-        if found is None or (found.value, found.record) != (value, record):
+        if found is None or (found.value, found.record) != (source.value, source.record):
             here = f"{found.distribution} {found.version}" if found else "nothing"
             raise OtherCode(
                 f"the host has loaded plugin {generation.plugin} from {generation.distribution} "
                 f"{generation.version}, and installed is {here}, with other files"
             )
+        if source.contents and source.contents != trust.contents_of(found.distribution):
+            raise OtherCode(f"{generation.distribution} is pinned, and its files have changed")
         return found
 
     def _import(self, event_type: str, run: Mapping[str, Any]) -> Entry:

@@ -15,7 +15,7 @@ from horae.cli.session import client
 from horae.clock import from_micros, to_micros
 from horae.host import Host
 from horae.stores.base import HostRecord
-from horae_hookspecs import Page, PluginState, ScheduledEvent, State
+from horae_hookspecs import Page, ScheduledEvent, State
 
 LATE: Final = timedelta(minutes=1)
 """An event of a loaded type that waits longer than this finds no free worker, or no engine."""
@@ -104,7 +104,7 @@ def _silence(host: Host, hosts: list[HostRecord], now: datetime) -> Iterator[Fin
 def _plugins(host: Host, hosts: list[HostRecord]) -> Iterator[Finding]:
     living = {one.name for one in hosts}
     for row in host.store.plugin_rows():
-        failed = row.state is PluginState.FAILED or not row.ok
+        failed = row.state.is_failure or not row.ok
         if failed and row.desired == "loaded" and row.host in living:
             yield Finding(
                 f"plugin {row.plugin}",

@@ -64,7 +64,6 @@ Drain = Callable[[Generation, float, str], Drained]
 """Lets the runs of a withdrawn generation come to their end; the engine does it."""
 
 MAX_REASON: Final = 2000
-_FAILINGS: Final = {PluginState.FAILED, PluginState.BLOCKED, PluginState.INCOMPATIBLE}
 
 
 @attrs.define(eq=False)
@@ -198,9 +197,12 @@ class Lifecycle:
             candidate.name,
             candidate.distribution,
             candidate.version,
-            Source(candidate.value, candidate.record),
+            Source(candidate.value, candidate.record, self._pin(candidate)),
             candidate=candidate,
         )
+
+    def _pin(self, candidate: Candidate) -> str | None:
+        return trust.pin(self._settings.trust, candidate.distribution, candidate.version)
 
     def _new(
         self,
@@ -783,7 +785,7 @@ class Lifecycle:
         ``phase`` is what was done last, and is kept where it failed; the seconds that are logged
         are those since the edge before, or since this change of the plugin began.
         """
-        failed = state in _FAILINGS
+        failed = state.is_failure
         info = attrs.evolve(info, state=state, reason=reason, phase=phase if failed else None)
         self._infos[info.name] = info
         now = time.monotonic()

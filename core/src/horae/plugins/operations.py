@@ -12,10 +12,10 @@ import attrs
 from horae import logs
 from horae.clock import Clock, from_micros
 from horae.errors import HostNotRunning, WaitTimeout
-from horae.plugins import provenance
+from horae.plugins import provenance, trust
 from horae.plugins.budgets import Budgets
 from horae.plugins.desired import Desired
-from horae.plugins.discovery import discover
+from horae.plugins.discovery import Candidate, discover
 from horae.plugins.lifecycle import Lifecycle
 from horae.plugins.loader import Refused, types_of
 from horae.registry import Contribution, Generation, Registry
@@ -148,16 +148,21 @@ class PluginOperations:
     def discover(self) -> list[PluginInfo]:
         """The plugins that are installed, loaded or not; imports nothing of them."""
         known = {info.name: info for info in self.plugins() if self._lifecycle.is_loaded(info.name)}
-        return [
-            known.get(candidate.name)
-            or PluginInfo(
-                name=candidate.name,
-                distribution=candidate.distribution,
-                version=candidate.version,
-                state=PluginState.DISCOVERED,
-            )
-            for candidate in discover().values()
-        ]
+        return [known.get(one.name) or self._discovered(one) for one in discover().values()]
+
+    def _discovered(self, candidate: Candidate) -> PluginInfo:
+        """As what is not loaded stands, before its files are looked at."""
+        distribution, version = candidate.distribution, candidate.version
+        decision = trust.decide(self.settings.trust, distribution, version, None)
+        state = PluginState.DISCOVERED if decision.allowed else PluginState.BLOCKED
+        reason = None if decision.allowed else f"by {decision.by}: {decision.reason}"
+        return PluginInfo(
+            name=candidate.name,
+            distribution=distribution,
+            version=version,
+            state=state,
+            reason=reason,
+        )
 
     def event_types(self) -> list[EventTypeInfo]:
         """Every type that any plugin ever provided on this store, and whether it is loaded."""

@@ -11,7 +11,7 @@ from horae.clock import from_micros
 from horae.payloads import encode
 from horae.registry import Absence, Contribution
 from horae.stores.base import Backlog, CatalogueEntry, HostRecord, Lane, PluginRow
-from horae_hookspecs import PluginState, WaitingType
+from horae_hookspecs import WaitingType
 
 
 def catalogued(contribution: Contribution, now: int) -> list[CatalogueEntry]:
@@ -84,7 +84,7 @@ class Circumstances:
             ):
                 why = row.suspended.types[known.event_type]
                 return f"suspended on {row.host}: {why}", f"horae plugin resume {known.plugin}"
-            if row.plugin == known.plugin and row.state is PluginState.FAILED:
+            if row.plugin == known.plugin and row.state.is_failure:
                 return f"plugin {known.plugin} failed to load on {row.host}: {row.reason}", load
         return f"plugin {known.plugin} is not loaded", load
 

@@ -87,6 +87,12 @@ def _pinned(
     return _denied(policy, f"pins[{pin!r}]", f"its contents {are}; pin what is right")
 
 
+def pin(policy: Trust, distribution: str, version: str) -> str | None:
+    """The digest that a version's contents must have; None where it is not pinned."""
+    pins = (pin for text, pin in policy.pins.items() if _names(text, distribution, version))
+    return next((pin[-64:] for pin in pins), None)
+
+
 def _names(rule: str, distribution: str, version: str | None) -> bool:
     requirement = Requirement(rule)
     if canonicalize_name(requirement.name) != canonicalize_name(distribution):

@@ -54,6 +54,7 @@ class Child:
             "version": generation.version,
             "value": None if source is None else source.value,
             "record": None if source is None else source.record,
+            "contents": None if source is None else source.contents,
         }
         self.send("load", origin)
 
