@@ -1,12 +1,17 @@
 """A type that keeps failing is suspended, and its events wait until somebody resumes it."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, MutableMapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from horae import Budget, Host, SettableClock
+from horae import Budget, Host, SettableClock, SystemClock
 from horae_hookspecs import Outcome, PluginState
 from kit.hosts import answer_of, plugin_of, run_of, until
 from kit.sites import Site, plugin
@@ -215,3 +220,50 @@ def test_a_resumption_is_kept_for_a_host_that_is_away(host_on: Hosts, site: Site
     host = host_on(name="test").start()
     assert answer_of(host) == 1
     assert not suspended(host)
+
+
+LOST = """
+import sys, time
+from horae import Host
+sys.path.insert(0, sys.argv[2])
+with Host(sys.argv[1]) as host:
+    host.load_plugin("acme")
+    host.schedule("acme.fatal")
+    time.sleep(60)
+"""
+
+FATAL = """
+    import os, signal
+
+    @events.register("acme.fatal")
+    def fatal(context):
+        if "HORAE_FATAL" in os.environ:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 1
+
+    @events.register("acme.ask")
+    def ask(context):
+        return 1
+"""
+
+
+def test_a_type_that_takes_its_hosts_with_it_is_suspended(
+    host_on: Hosts, site: Site, tmp_path: Path
+) -> None:
+    """Before the next host runs anything, if the operator wants that; other types run."""
+    site.install(plugin(FATAL))
+    url = f"sqlite:///{tmp_path}/events.db"
+    for _ in range(2):
+        command = [sys.executable, "-c", LOST, url, str(site.folder)]
+        fatal = {**os.environ, "HORAE_FATAL": "1"}
+        done = subprocess.run(command, capture_output=True, timeout=60, env=fatal)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    host = host_on(name="test", autoload=True, budget=Budget(lost_hosts=2), clock=SystemClock())
+    host.start()
+    (waiting,) = [one for one in host.waiting() if one.event_type == "acme.fatal"]
+    assert waiting.remedy == "horae plugin resume acme"
+    assert "2 hosts in a row were lost" in waiting.reason
+    assert answer_of(host) == 1
+    assert {run.outcome for run in host.runs(event_type="acme.fatal")} == {Outcome.INTERRUPTED}
+    host.resume_plugin("acme")
+    assert answer_of(host, "acme.fatal") == 1

@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, Self
 
 import attrs
@@ -39,12 +39,17 @@ from horae.stores.factory import create_store
 from horae_hookspecs import (
     PluginInfo,
     PluginState,
+    Run,
     Schedule,
     ScheduledEventRegistryWrapper,
 )
 
 _LIVE: "Final[weakref.WeakSet[Host]]" = weakref.WeakSet()
 _FORKING: "Final[list[Host]]" = []
+
+
+LOOK_BACK: Final = 1000
+"""How many of a type's last runs are looked at when hosts were lost."""
 
 
 class Host(EventOperations, InstallOperations):
@@ -95,6 +100,7 @@ class Host(EventOperations, InstallOperations):
         self._lease: Lease | None = None
         self._control: threading.Thread | None = None
         self._control_wake = threading.Event()
+        self._rescues = 0
         self._budgets = Budgets(self.settings.budget, self.clock, self._control_wake.set)
         self.store.open()
         _LIVE.add(self)
@@ -140,6 +146,7 @@ class Host(EventOperations, InstallOperations):
                 if self._lifecycle.is_loaded(info.name):  # loaded before the start; others were not
                     self._record(info, "loaded")
             self._desired.restore(autoload=self.settings.autoload)
+            self._mind_budgets()
             self._caretaker.look()
         except BaseException:
             self._lease = None
@@ -273,6 +280,8 @@ class Host(EventOperations, InstallOperations):
         """What is seen to with every tick, once this host is complete."""
         if self._engine is not None and self._caretaker.look():
             self._wake()
+        if self._lease is not None and self._lease.rescues != self._rescues:
+            self._control_wake.set()
         if self.settings.watch != "off" and self._watch.look():
             self._control_wake.set()
         self._lifecycle.look_again()
@@ -282,6 +291,17 @@ class Host(EventOperations, InstallOperations):
         if self._lease is not None:
             self._lease.tell()  # the last host to withdraw a type must be able to see that it is
         return drained
+
+    def _mind_budgets(self) -> None:
+        """Suspend what is over its budget; after hosts were lost, by the record of their runs."""
+        rescues = self._lease.rescues if self._lease else 0
+        if rescues != self._rescues:
+            self._rescues = rescues
+            self._budgets.look_back(self.registry.snapshot.types.values(), self._last_runs)
+        self._suspend_over_budget()
+
+    def _last_runs(self, event_type: str) -> Iterable[Run]:
+        return self.runs(event_type=event_type, newest_first=True, limit=LOOK_BACK)
 
     def _plugin_changed(self, info: PluginInfo) -> None:
         if info.state is PluginState.COLLECTED:
@@ -301,7 +321,7 @@ class Host(EventOperations, InstallOperations):
                 self._desired.reconcile()
                 self._carry_out_installations()
                 self._follow_disk()
-                self._suspend_over_budget()
+                self._mind_budgets()
             except StoreError as error:
                 logs.get().error("host.requests_failed", error=str(error))
 

@@ -50,13 +50,16 @@ class Budget:
     """When a host stops running a type of a plugin, until somebody resumes the plugin.
 
     ``crashes`` is after how many runs in a row whose child process ended by itself, killed by a
-    signal or by an exit; ``failures`` the same for runs that failed or ran out of time, in whatever
-    way. ``plugin_failures`` is how many such runs of all its types within ``window`` suspend a
-    plugin as a whole. None is no limit. By default only crashes count: a failure is often the news
-    that a job is for.
+    signal or by an exit. ``lost_hosts`` is after how many hosts that ended without a word while
+    they had runs of it in hand, with no success between. ``failures`` is after how many runs in a
+    row that failed or ran out of time, in whatever way; ``plugin_failures`` how many such runs of
+    all its types within ``window`` suspend a plugin as a whole. None is no limit. By default only
+    crashes count: a failure is often the news that a job is for, and an event that has lost its
+    host three times is set aside by itself.
     """
 
     crashes: int | None = attrs.field(default=3, validator=_limit())
+    lost_hosts: int | None = attrs.field(default=None, validator=_limit())
     failures: int | None = attrs.field(default=None, validator=_limit())
     plugin_failures: int | None = attrs.field(default=None, validator=_limit())
     window: timedelta = attrs.field(

@@ -6,13 +6,15 @@ the application, are its own affair.
 
 import threading
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from itertools import takewhile
 
 from horae.clock import Clock
 from horae.plugins.suspensions import ALL
 from horae.registry import Entry, Generation
 from horae.settings import Budget
-from horae_hookspecs import Outcome
+from horae_hookspecs import Cause, Outcome, Run
 
 Reasons = Mapping[str, str]
 """Event types, and why each is to be suspended."""
@@ -84,8 +86,28 @@ class Budgets:
                 self._over.setdefault(generation, {}).update(reasons)
             self._tell()
 
+    def look_back(self, entries: Iterable[Entry], runs: Callable[[str], Iterable[Run]]) -> None:
+        """After hosts were lost: judge types by what is on record of them; ``runs`` gives the
+        runs of a type, the newest first.
+        """
+        limit = self._budget.lost_hosts
+        if limit is None:
+            return
+        for entry in {entry.event_type: entry for entry in entries}.values():
+            # All runs of a host that is lost are ended at the same instant.
+            unlucky = takewhile(partial(_is_no_success, entry), runs(entry.event_type))
+            lost = {(one.host, one.finished) for one in unlucky if one.cause is Cause.HOST_LOST}
+            if len(lost) >= limit:
+                reason = f"{len(lost)} hosts in a row were lost that had runs of it in hand"
+                self._note(entry.generation, dict.fromkeys(entry.names, reason))
+
     def take(self) -> Mapping[Generation, Reasons]:
         """Who has gone over the budget since the last call; ``*`` stands for all of its types."""
         with self._lock:
             over, self._over = self._over, {}
         return over
+
+
+def _is_no_success(entry: Entry, run: Run) -> bool:
+    """Whether a run of this very version has not succeeded."""
+    return run.outcome is not Outcome.SUCCEEDED and run.version == entry.generation.version

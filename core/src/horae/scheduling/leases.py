@@ -34,7 +34,8 @@ Loaded = Callable[[], tuple[dict[str, int], Sequence[str]]]
 class Lease:
     """This host's place among the living; ``id`` is new for each start and each rejoining.
 
-    ``look_after`` is called with every tick, for what one living host at least is to see to.
+    ``rescues`` counts the hosts that were found lost. ``look_after`` is called with every tick, for
+    what one living host at least is to see to.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Lease:
         self._look_after = look_after
         self._seen: dict[str, tuple[int, float]] = {}
         self._beaten = 0.0
+        self.rescues = 0
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._keep, name="horae-lease", daemon=True)
@@ -94,6 +96,7 @@ class Lease:
             if host.id != self.id and (lost := self._lost(host)):
                 reason, cause = lost
                 freed = self._store.rescue(host.id, reason, self._clock.micros(), cause)
+                self.rescues += 1
                 logs.get().warning("host.lost", host=host.name, reason=reason, interrupted=freed)
                 self._wake_engine()
 
