@@ -44,7 +44,7 @@ WRONG = {
     "trust = 5": ["expected the fields of Trust, got int 5 @ $.trust"],
     "[trust]\nallow = ['a b']": ["trust.allow has 'a b'", "@ $.trust"],
     "[retention.x]\nage = -1": ["is neither None nor a timedelta from 0 on", "retention['x']"],
-    "drain = 'x'\n[budget]\ncrashes = 0": ["@ $.drain", "@ $.budget.crashes"],
+    "drain = 'x'\n[budget]\ncrashes = -1": ["@ $.drain", "@ $.budget.crashes"],
 }
 
 

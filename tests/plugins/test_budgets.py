@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from horae import Budget, Host, SettableClock, SystemClock
+from horae import Budget, Host, SettableClock, Settings, SettingsError, SystemClock
 from horae_hookspecs import Outcome, PluginState
 from kit.hosts import answer_of, plugin_of, run_of, until
 from kit.sites import Site, plugin
@@ -267,3 +267,14 @@ def test_a_type_that_takes_its_hosts_with_it_is_suspended(
     assert {run.outcome for run in host.runs(event_type="acme.fatal")} == {Outcome.INTERRUPTED}
     host.resume_plugin("acme")
     assert answer_of(host, "acme.fatal") == 1
+
+
+def test_a_budget_can_stand_in_the_settings_file(tmp_path: Path) -> None:
+    """The window in seconds; 0 is no limit, since a file cannot say None."""
+    file = tmp_path / "horae.toml"
+    file.write_text("[budget]\ncrashes = 0\nplugin_failures = 50\nwindow = 600\n")
+    wanted = Budget(crashes=0, plugin_failures=50, window=timedelta(minutes=10))
+    assert Settings.read(file).budget == wanted
+    file.write_text("[budget]\ncrashes = -1\nfailures = 2.5\n")
+    with pytest.raises(SettingsError, match=r"\$\.budget\.failures"):
+        Settings.read(file)

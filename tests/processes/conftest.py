@@ -15,6 +15,6 @@ def host(site: Site, host_on: Callable[..., Host]) -> Host:
     types may crash as often as they like.
     """
     site.install(SOURCE)
-    host = host_on(processes=2, budget=Budget(crashes=None)).start()
+    host = host_on(processes=2, budget=Budget(crashes=0)).start()
     host.load_plugin("acme")
     return host

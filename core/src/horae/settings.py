@@ -41,8 +41,9 @@ class Retention:
             raise SettingsError(f"count={count!r} is neither None nor a number from 0 on.")
 
 
-def _limit() -> Any:
-    return validators.optional([validators.instance_of(int), validators.ge(1)])
+def _limit(default: int | None = None) -> Any:
+    wanted = [validators.instance_of(int), validators.ge(0)]
+    return attrs.field(default=default, validator=validators.optional(wanted))
 
 
 @attrs.frozen(kw_only=True)
@@ -53,15 +54,15 @@ class Budget:
     signal or by an exit. ``lost_hosts`` is after how many hosts that ended without a word while
     they had runs of it in hand, with no success between. ``failures`` is after how many runs in a
     row that failed or ran out of time, in whatever way; ``plugin_failures`` how many such runs of
-    all its types within ``window`` suspend a plugin as a whole. None is no limit. By default only
-    crashes count: a failure is often the news that a job is for, and an event that has lost its
-    host three times is set aside by itself.
+    all its types within ``window`` suspend a plugin as a whole. None, like 0, is no limit. By
+    default only crashes count: a failure is often the news that a job is for, and an event that
+    has lost its host three times is set aside by itself.
     """
 
-    crashes: int | None = attrs.field(default=3, validator=_limit())
-    lost_hosts: int | None = attrs.field(default=None, validator=_limit())
-    failures: int | None = attrs.field(default=None, validator=_limit())
-    plugin_failures: int | None = attrs.field(default=None, validator=_limit())
+    crashes: int | None = _limit(3)
+    lost_hosts: int | None = _limit()
+    failures: int | None = _limit()
+    plugin_failures: int | None = _limit()
     window: timedelta = attrs.field(
         default=timedelta(hours=1), validator=validators.gt(timedelta(0))
     )

@@ -28,6 +28,7 @@ TOO_WIDE: Final = 1.5
 
 _COLOURS: Final = {
     "active": "green",
+    "suspended": "yellow",
     "running": "cyan",
     "succeeded": "green",
     "failed": "red",

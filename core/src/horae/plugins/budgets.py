@@ -55,7 +55,7 @@ class Budgets:
             (budget.crashes, self._crashes[event_type], "ended with a crash of their process"),
             (budget.failures, self._failures[event_type], "failed"),
         ):
-            if limit is not None and count >= limit:
+            if limit and count >= limit:
                 reason = f"{count} runs in a row {what}, the last one with: {last}"
                 self._note(entry.generation, dict.fromkeys(entry.names, reason))
                 return
@@ -63,7 +63,7 @@ class Budgets:
 
     def _judge_plugin(self, generation: Generation, last: str) -> None:
         limit = self._budget.plugin_failures
-        if limit is None:
+        if not limit:
             return
         now, recent = self._clock.micros(), self._recent[generation.plugin]
         recent.append(now)
@@ -91,7 +91,7 @@ class Budgets:
         runs of a type, the newest first.
         """
         limit = self._budget.lost_hosts
-        if limit is None:
+        if not limit:
             return
         for entry in {entry.event_type: entry for entry in entries}.values():
             # All runs of a host that is lost are ended at the same instant.
