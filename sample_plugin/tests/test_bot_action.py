@@ -11,6 +11,7 @@ import horae_sample_plugin
 from horae_hookspecs import ActivationContext, BotView, Resource
 from horae_sample_plugin import (
     ProbeSettings,
+    Settings,
     horae_activate,
     horae_bot_resources,
     probe_sites,
@@ -31,7 +32,7 @@ def scheduled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     return calls
 
 
-def activate(settings: dict[str, Any]) -> list[Any]:
+def activate(settings: Settings) -> list[Any]:
     """Load the plugin with these settings; what is to be done at its unload."""
     undo: list[Any] = []
     context = SimpleNamespace(settings=settings, undo=undo.append)
@@ -74,7 +75,7 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> No
 
 def test_sites_come_from_the_settings() -> None:
     """With all their fields, until the plugin is unloaded; other kinds are none of ours."""
-    [undo] = activate({"sites": [{"url": "http://a/", "team": "web"}]})
+    [undo] = activate(Settings(sites=({"url": "http://a/", "team": "web"},)))
     assert horae_bot_resources("site") == [
         Resource("http://a/", {"url": "http://a/", "team": "web"})
     ]
@@ -83,8 +84,9 @@ def test_sites_come_from_the_settings() -> None:
     assert horae_bot_resources("site") == []
 
 
-def test_a_site_that_cannot_be_probed_fails_the_load() -> None:
-    """Rather than each of its probes."""
+def test_a_site_that_cannot_be_probed_is_refused_in_the_settings() -> None:
+    """And so fails the load, rather than each of its probes."""
     with pytest.raises(ValueError, match="cannot be probed"):
-        activate({"sites": [{"url": "ftp://a/"}]})
-    horae_sample_plugin.sites.clear()
+        Settings(sites=({"url": "ftp://a/"},))
+    with pytest.raises(ValueError, match="needs a 'url'"):
+        Settings(sites=({"team": "web"},))

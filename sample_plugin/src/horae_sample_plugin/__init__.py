@@ -4,11 +4,11 @@ The event type, the bot action and the hooks are here; what the job does is in `
 can be used and tested without a host.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
-from attrs.validators import ge, gt, le, optional
+from attrs.validators import deep_iterable, ge, gt, le, optional
 
 from horae_hookspecs import (
     ActivationContext,
@@ -29,6 +29,21 @@ LONGEST_TIMEOUT: Final = 300.0
 events = BotFactoryRegistryWrapper()
 sites: Final[list[Resource]] = []
 """What the plugin's settings name, while it is loaded."""
+
+
+def _check_site(_settings: object, _field: object, site: Mapping[str, Any]) -> None:
+    if not isinstance(site.get("url"), str):
+        raise ValueError(f"a site needs a 'url', and {dict(site)!r} has none")
+    probe.parse_url(site["url"])
+
+
+@attrs.frozen
+class Settings:
+    """The plugin's settings: each site has a ``url`` and whatever fields bots choose it by."""
+
+    sites: tuple[Mapping[str, Any], ...] = attrs.field(
+        default=(), validator=deep_iterable(_check_site)
+    )
 
 
 def _check_url(_job: object, _field: "attrs.Attribute[str]", value: str) -> None:
@@ -111,6 +126,12 @@ def horae_event_types() -> BotFactoryRegistryWrapper:
 
 
 @hookimpl
+def horae_settings() -> type[Settings]:
+    """Have the settings checked when the plugin is loaded."""
+    return Settings
+
+
+@hookimpl
 def horae_bot_resources(kind: str) -> list[Resource] | None:
     """The sites, for bots on resources of the kind ``site``."""
     return sites if kind == "site" else None
@@ -118,14 +139,9 @@ def horae_bot_resources(kind: str) -> list[Resource] | None:
 
 @hookimpl
 def horae_activate(context: ActivationContext) -> None:
-    """Read the sites from the settings, ``{"sites": [{"url": ..., "team": ...}]}``.
-
-    Each has a URL and any other fields. Raises ValueError for a URL that cannot be probed.
-    """
+    """Name the sites in the settings, until the plugin is unloaded."""
     context.undo(sites.clear)
-    for site in context.settings.get("sites", ()):
-        probe.parse_url(site["url"])
-        sites.append(Resource(site["url"], site))
+    sites.extend(Resource(site["url"], site) for site in context.settings.sites)
 
 
 def _headers(context: RunContext) -> dict[str, str]:
