@@ -4,7 +4,6 @@ Each function is one phase and raises ``Refused`` or whatever the plugin raises;
 takes back what was done until then.
 """
 
-import contextvars
 import difflib
 import importlib
 import platform
@@ -84,13 +83,13 @@ def check_requirements(candidate: Candidate) -> None:
 
 
 def import_plugin(candidate: Candidate) -> Any:
-    """Import the object that the entry point names, in a context that goes with it."""
+    """Import the object that the entry point names."""
     if candidate.rivals:
         raise Refused(
             f"distributions {candidate.distribution} and {', '.join(candidate.rivals)} all have an "
             f"entry point {candidate.name!r}; uninstall all but one"
         )
-    return contextvars.copy_context().run(import_value, candidate.value)
+    return import_value(candidate.value)
 
 
 def import_value(value: str) -> Any:
@@ -104,7 +103,7 @@ def import_value(value: str) -> Any:
 
 def register(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
     """Register with pluggy, after checks that pluggy makes too late or for all plugins at once."""
-    if manager.get_name(plugin) is not None:
+    if _registered(manager, plugin) is not None:
         raise Refused("the same module is loaded already, under another name")
     known = [hook for hook in vars(specs) if hook.startswith("horae_")]
     for attribute in dir(plugin):
@@ -120,18 +119,39 @@ def register(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
             form = "@hookimpl(wrapper=True)" if hook == WRAPPED else "a plain @hookimpl"
             raise Refused(f"{hook} must be {form}")
     try:
-        manager.register(plugin, name)
+        manager.register(plugin if isinstance(plugin, ModuleType) else _Face(manager, plugin), name)
     except pluggy.PluginValidationError as error:
         # The error object holds the plugin, so only its text may leave this frame.
         raise Refused(str(error)) from None
+
+
+class _Face:
+    """The hooks of an object, for pluggy, which compares what it has with ``==``: an object may
+    say that it equals every other.
+    """
+
+    def __init__(self, manager: pluggy.PluginManager, plugin: object) -> None:
+        self.plugin = plugin
+        for name in dir(plugin):
+            if manager.parse_hookimpl_opts(plugin, name) is not None:
+                setattr(self, name, getattr(plugin, name))
+
+
+def _registered(manager: pluggy.PluginManager, plugin: object) -> object | None:
+    """What pluggy has of a plugin; None where it has nothing."""
+    known = (one for _, one in manager.list_name_plugin())
+    return next(
+        (one for one in known if plugin is (one.plugin if isinstance(one, _Face) else one)), None
+    )
 
 
 def unregister(manager: pluggy.PluginManager, plugin: object) -> None:
     """Take a plugin out of pluggy, and the callers that pluggy made for unknown hooks of it; it
     need not be registered.
     """
-    if manager.is_registered(plugin):
-        manager.unregister(plugin)
+    registered = _registered(manager, plugin)
+    if registered is not None:
+        manager.unregister(registered)
     for name, caller in list(vars(manager.hook).items()):
         if not caller.has_spec() and not caller.get_hookimpls():
             delattr(manager.hook, name)
@@ -147,10 +167,11 @@ def call(
 def _implementations(
     manager: pluggy.PluginManager, plugin: object, hook: str, name: str
 ) -> list[Observer]:
+    registered = _registered(manager, plugin)
     return [
         Observer(name, implementation.function, tuple(implementation.argnames))
         for implementation in getattr(manager.hook, hook).get_hookimpls()
-        if implementation.plugin is plugin
+        if implementation.plugin is registered
     ]
 
 
