@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from horae import Host, RestartRequired
+from horae import Host, PluginLoadFailed, RestartRequired
 from horae.plugins.discovery import discover
 from horae.plugins.guard import Guard
 from horae_hookspecs import PluginState
@@ -231,10 +231,11 @@ def test_p5_an_editable_install_is_loaded_by_a_running_host_and_leaves_no_trace(
     project.write_text(answering("later"))
     host.upgrade_plugin("acme")
     assert answer_of(host) == "later"
+    active = import_system()
     project.write_text("raise LookupError('no more')")
-    with pytest.raises(Exception, match="no more"):
+    with pytest.raises(PluginLoadFailed, match="no more"):
         host.upgrade_plugin("acme")
-    assert answer_of(host) == "later"
+    assert (answer_of(host), import_system()) == ("later", active)
 
     assert host.unload_plugin("acme").collected
     assert import_system() == before
@@ -267,6 +268,7 @@ def test_p5_two_editable_plugins_of_one_folder_go_one_by_one(
     host.load_plugin("acme")
     host.load_plugin("other")
     host.unload_plugin("acme")
+    assert str(tmp_path / "project") in sys.path
     host.upgrade_plugin("other")
     assert answer_of(host, "other.ask") == 2
     host.unload_plugin("other")

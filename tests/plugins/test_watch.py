@@ -33,7 +33,7 @@ class Looking:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk need not be quiet for long."""
-    monkeypatch.setattr("horae.plugins.watch.QUIET", 0.1)
+    monkeypatch.setattr("horae.plugins.watch.QUIET", 0.5)
 
 
 @pytest.fixture
@@ -56,7 +56,11 @@ def test_each_change_is_told_once_with_its_remedy(looking: Looking, host: Host, 
     (changed,) = looking.told()
     assert changed == DiskChange("acme", "changed", "1.0", "2.0")
     assert changed.text == "2.0 is installed: horae plugin upgrade acme"
+    (site.folder / "another.py").touch()
     assert looking.told() == []
+
+    site.install(answering("other"), version="2.0")
+    assert looking.told() == [changed]  # those were other files
 
     host.upgrade_plugin("acme")
     assert looking.told() == []
@@ -77,6 +81,8 @@ def test_p3_nothing_is_read_while_the_disk_changes_or_pip_is_at_work(
     site.install(answering(1))
     assert looking.told(after=QUIET - 0.1) == []
     site.install(answering(2), version="2.0")
+    assert looking.told(after=QUIET - 0.1) == []
+    (site.folder / "acme_plugin-2.0.dist-info" / "late").touch()
     assert looking.told(after=QUIET - 0.1) == []
     with pip.exclusive():
         assert pip.at_work()
@@ -144,6 +150,6 @@ def test_what_fails_to_be_taken_over_is_told(
     host.load_plugin("acme")
     until(lambda: host._watch._known is not None)
     site.install("raise LookupError('two')", version="2.0")
+    until(lambda: str(plugin_of(host).reason).startswith("still 1.0, for "))
     until(lambda: any(one["event"] == "plugin.change_not_applied" for one in logs))
-    assert str(plugin_of(host).reason).startswith("still 1.0, for ")
     assert answer_of(host) == 1

@@ -1,10 +1,12 @@
 """What others do to the environment, pip above all: noticed by a look at the folders of the path,
 and told once they are quiet.
 
-The look is a stat for each folder. Only when that shows a change, and nobody has changed anything
-for a while, the metadata are read: while pip is at work they show two versions, or none.
+The look is a stat for each folder, and while something is going on, for the metadata in it too.
+Only when nobody has changed anything for a while, they are read: while pip is at work they show
+two versions, or none.
 """
 
+import contextlib
 import os
 import sys
 import time
@@ -58,16 +60,18 @@ class Watch:
         self._lifecycle = lifecycle
         self._now = now
         self._stamp: tuple[tuple[str, int | None], ...] = ()
+        self._metadata: frozenset[tuple[str, int | None]] = frozenset()
         self._moved: float | None = None
         self._ripe = True  # the first reading tells what there was
         self._known: dict[str, str | None] | None = None
-        self._told: dict[str, DiskChange] = {}
+        self._told: dict[str, tuple[DiskChange, str | None]] = {}
 
     def look(self) -> bool:
         """Whether there is something to read; costs some microseconds."""
         stamp = tuple((entry, _modified(entry)) for entry in sys.path)
-        if stamp != self._stamp:
-            self._stamp, self._moved = stamp, self._now()
+        metadata = self._metadata if stamp == self._stamp and self._moved is None else _metadata()
+        if (stamp, metadata) != (self._stamp, self._metadata):
+            self._stamp, self._metadata, self._moved = stamp, metadata, self._now()
         elif self._moved is not None and self._now() - self._moved >= QUIET:
             if pip.at_work():
                 self._moved = self._now()
@@ -87,11 +91,12 @@ class Watch:
         changes = self._differences(found)
         if known is not None:
             changes += _new(found, known, self._lifecycle.loaded_candidates())
-        told, self._told = self._told, {one.plugin: one for one in changes}
-        for one in told.values():
+        told = self._told
+        self._told = {one.plugin: (one, self._known.get(one.plugin)) for one in changes}
+        for one, _ in told.values():
             if one.plugin not in self._told:
                 self._lifecycle.remark(one.plugin, None, instead_of=one.text)
-        return [one for one in changes if told.get(one.plugin) != one]
+        return [one for one in changes if told.get(one.plugin) != self._told[one.plugin]]
 
     def _differences(self, found: dict[str, Candidate]) -> list[DiskChange]:
         """Between the disk and what is loaded."""
@@ -115,6 +120,17 @@ def _new(
         for name, one in found.items()
         if name not in loaded and (name not in known or known[name] != one.record)
     ]
+
+
+def _metadata() -> frozenset[tuple[str, int | None]]:
+    """The folders of metadata on the path, with their times: into these pip writes last."""
+    found = []
+    for folder in sys.path:
+        with contextlib.suppress(OSError), os.scandir(folder or ".") as entries:
+            found += [
+                (one.path, _modified(one.path)) for one in entries if ".dist-info" in one.name
+            ]
+    return frozenset(found)
 
 
 def _modified(folder: str) -> int | None:
