@@ -86,6 +86,15 @@ def test_a_plugin_that_stays_gets_a_c_and_its_holder_named(tmp_path: Path) -> No
     assert grade(steps.values()) == "C"
 
 
+def test_what_a_plugin_leaves_changed_is_found_too(tmp_path: Path) -> None:
+    """Though nothing holds its code."""
+    source = answering(1, "acme.ask") + "\nimport sys\nsys.path.append('/left/behind')\n"
+    steps = checked(wheel_of(tmp_path, source))
+    assert "unload acme" in failed(steps)
+    assert "/left/behind" in steps["unload acme"].detail
+    assert grade(steps.values()) == "C"
+
+
 @pytest.mark.parametrize(
     ("source", "step", "told", "given"),
     [
