@@ -128,6 +128,18 @@ def test_only_unseen_code_goes_through_a_preflight(
     assert len(elsewhere()) == 2
 
 
+def test_a_client_remembers_what_it_has_loaded(
+    site: Site, host_on: Callable[..., Host], tmp_path: Path
+) -> None:
+    """What it does is not on record; but it need not look twice."""
+    elsewhere = counting(site, tmp_path)
+    client = host_on(name="test", preflight=10)
+    for _ in range(2):
+        client.load_plugin("acme")
+        client.unload_plugin("acme")
+    assert len(elsewhere()) == 1
+
+
 def test_a_load_that_failed_does_not_make_code_known(
     site: Site, host_on: Callable[..., Host], tmp_path: Path
 ) -> None:

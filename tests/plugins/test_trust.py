@@ -200,12 +200,13 @@ def test_a_pin_holds_for_the_wheel_and_for_what_any_installer_makes_of_it(
     site: Site, tmp_path: Path
 ) -> None:
     """The digest of a wheel is that of its contents on disk, with bytecode and all beside them."""
-    wheel = build_wheel(
-        tmp_path / "built", "acme-plugin", "1.0", {"acme_plugin.py": "x = 1\n"}, {"acme": "acme"}
-    )
+    files = {"acme_plugin.py": "x = 1\n", "acme_plugin-1.0.data/scripts/acme": "#!python\n"}
+    wheel = build_wheel(tmp_path / "built", "acme-plugin", "1.0", files, {"acme": "acme"})
     unpack(wheel, site.folder)
     info = site.folder / "acme_plugin-1.0.dist-info"
     (info / "INSTALLER").write_text("pip\n")
+    lines = (info / "RECORD").read_text().splitlines(keepends=True)
+    (info / "RECORD").write_text("".join(line for line in lines if ".data/" not in line))
     with (info / "RECORD").open("a") as record:
         record.write("acme_plugin-1.0.dist-info/INSTALLER,sha256=zu,4\n")
         record.write("acme_plugin-1.0.dist-info/REQUESTED,sha256=47,0\n")

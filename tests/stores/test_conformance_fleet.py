@@ -123,6 +123,7 @@ def test_an_answer_closes_its_request(store: Store) -> None:
         report={"finished": 1},
         ok=False,
         settings_schema={"type": "object"},
+        record="5e1f",
         suspended=Suspension("1.0", {"acme.ping": "it crashes"}),
     )
     store.report_plugin(answer)

@@ -22,6 +22,7 @@ LISTS: Final[tuple[Callable[[], Any], ...]] = (
     lambda: gc.callbacks,
     lambda: warnings.filters,
 )
+SIGNALS: Final = tuple(signal.valid_signals())
 HOOKS: Final = (
     (sys, "excepthook"),
     (sys, "unraisablehook"),
@@ -40,7 +41,7 @@ class Interpreter:
         self._logging = {
             id(part): (part, list(part)) for logger in _loggers() for part in _parts(logger)
         }
-        self._signals = {number: signal.getsignal(number) for number in signal.valid_signals()}
+        self._signals = {number: signal.getsignal(number) for number in SIGNALS}
 
     def put_back(self) -> None:
         """Take out what was added since, and put back what was replaced."""
