@@ -247,17 +247,21 @@ FATAL = """
 """
 
 
-def test_a_type_that_takes_its_hosts_with_it_is_suspended(
-    host_on: Hosts, site: Site, tmp_path: Path
-) -> None:
-    """Before the next host runs anything, if the operator wants that; other types run."""
+def lose_two_hosts(site: Site, url: str) -> None:
+    """Two host processes in a row, ended by a job of the plugin."""
     site.install(plugin(FATAL))
-    url = f"sqlite:///{tmp_path}/events.db"
     for _ in range(2):
         command = [sys.executable, "-c", LOST, url, str(site.folder)]
         fatal = {**os.environ, "HORAE_FATAL": "1"}
         done = subprocess.run(command, capture_output=True, timeout=60, env=fatal)
         assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def test_a_type_that_takes_its_hosts_with_it_is_suspended(
+    host_on: Hosts, site: Site, tmp_path: Path
+) -> None:
+    """Before the next host runs anything, if the operator wants that; other types run."""
+    lose_two_hosts(site, f"sqlite:///{tmp_path}/events.db")
     host = host_on(name="test", autoload=True, budget=Budget(lost_hosts=2), clock=SystemClock())
     host.start()
     (waiting,) = [one for one in host.waiting() if one.event_type == "acme.fatal"]
@@ -267,6 +271,18 @@ def test_a_type_that_takes_its_hosts_with_it_is_suspended(
     assert {run.outcome for run in host.runs(event_type="acme.fatal")} == {Outcome.INTERRUPTED}
     host.resume_plugin("acme")
     assert answer_of(host, "acme.fatal") == 1
+
+
+def test_a_new_version_is_not_blamed_for_lost_hosts(
+    host_on: Hosts, site: Site, tmp_path: Path
+) -> None:
+    """It may be the remedy."""
+    lose_two_hosts(site, f"sqlite:///{tmp_path}/events.db")
+    site.install(plugin(FATAL), version="2.0")
+    host = host_on(name="test", autoload=True, budget=Budget(lost_hosts=2), clock=SystemClock())
+    host.start()
+    assert answer_of(host, "acme.fatal") == 1
+    assert not suspended(host)
 
 
 def test_a_budget_can_stand_in_the_settings_file(tmp_path: Path) -> None:

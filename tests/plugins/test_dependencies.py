@@ -19,10 +19,13 @@ def ask(context):
 
 
 def install_three(site: Site, value: int = 1) -> None:
-    """``top`` needs ``middle``, which needs ``base``."""
+    """``top`` needs ``middle``, which needs ``base``, and ``extra`` only for an extra."""
+    site.install(plugin(), plugin="extra")
     site.install(plugin(f"VALUE = {value}"), plugin="base", version=f"{value}.0")
     site.install(plugin(), plugin="middle", requires=["Base_Plugin>=1"])
-    site.install(plugin(TOP), plugin="top", requires=["middle-plugin", "nothing; extra == 'x'"])
+    site.install(
+        plugin(TOP), plugin="top", requires=["middle-plugin", "extra-plugin; extra == 'x'"]
+    )
 
 
 def active(host: Host) -> list[str]:
