@@ -12,7 +12,7 @@ REQUEST: Final = "INSERT INTO horae_installation (host, asked, content) VALUES (
 REPORT: Final = "UPDATE horae_installation SET done = ?, content = ? WHERE id = ?"
 FORGET: Final = "DELETE FROM horae_installation WHERE done AND asked < ?"
 ALL: Final = """
-SELECT id, host, content FROM horae_installation WHERE ?1 IS NULL OR host = ?1 ORDER BY id
+SELECT id, host, content FROM horae_installation WHERE :host IS NULL OR host = :host ORDER BY id
 """
 
 
@@ -35,7 +35,7 @@ class SqliteInstallations(SqliteConnections):
     def installations(self, host: str | None = None) -> list[Installation]:
         """All of a small table."""
         with self._read() as reader:
-            rows = reader.execute(ALL, (host,)).fetchall()
+            rows = reader.execute(ALL, {"host": host}).fetchall()
         return [Installation(id=row[0], host=row[1], **json.loads(row[2])) for row in rows]
 
 
