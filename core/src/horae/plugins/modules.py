@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import importlib
+import inspect
 import linecache
 import sys
 import typing
@@ -86,6 +87,9 @@ def forget_caches() -> None:
     linecache.checkcache()
     # typing caches every subscripted class: List[C] keeps C. CPython's own tests clear it so.
     cleanups: Iterable[typing.Any] = getattr(typing, "_cleanups", ())
-    for cleanup in cleanups:
+    # Python 3.12 keeps the bases of each class that inspect.getattr_static looks at, as pluggy has
+    # it do; others keep weak references.
+    shadowed = getattr(inspect, "_shadowed_dict_from_mro_tuple", None)
+    for cleanup in (*cleanups, getattr(shadowed, "cache_clear", lambda: None)):
         with contextlib.suppress(Exception):
             cleanup()
