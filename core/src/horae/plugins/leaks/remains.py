@@ -16,6 +16,7 @@ from horae_hookspecs import LeakReport, LeftChange, PluginInfo, Survivor
 
 MAX_SURVIVORS: Final = 10
 _WRAPPERS: Final = (
+    FunctionType,
     functools._lru_cache_wrapper,
     functools.cached_property,
     staticmethod,
@@ -103,9 +104,9 @@ def _defined(values: Iterable[Any], names: frozenset[str]) -> Iterator[tuple[str
             within = f"{value.__qualname__}."
             parts = [one for one in vars(value).values() if not _is_elsewhere(one, within)]
             yield from _defined(parts, names)
-        elif is_a(value, FunctionType):
-            if value.__module__ in names:
-                yield "function", value
+        elif is_a(value, FunctionType) and value.__globals__.get("__name__") in names:
+            # Not by its __module__: attrs 26 writes a class's over that of a function of its own.
+            yield "function", value
         elif is_a(value, _WRAPPERS):
             inner = [getattr(value, name, None) for name in _INNER]
             yield from _defined([one for one in inner if is_a(one, FunctionType)], names)
