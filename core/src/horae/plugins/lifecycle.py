@@ -64,6 +64,8 @@ Drain = Callable[[Generation, float, str], Drained]
 """Lets the runs of a withdrawn generation come to their end; the engine does it."""
 
 MAX_REASON: Final = 2000
+SHOWN: Final = 3
+"""How many survivors are named in the reason why a plugin is leaking; the report has more."""
 
 
 @attrs.define(eq=False)
@@ -564,7 +566,7 @@ class Lifecycle:
         if leaks is None or leaks.collected:
             self._set(remains.info, PluginState.COLLECTED, "verdict", "; ".join(errors) or None)
         else:
-            reason = _cut("; ".join([*errors, str(leaks)]))
+            reason = _cut("; ".join([*errors, *map(str, leaks.survivors[:SHOWN])]))
             self._set(remains.info, PluginState.LEAKING, "verdict", reason, **in_words(leaks))
         return leaks
 
@@ -580,7 +582,8 @@ class Lifecycle:
 
     def look_again(self) -> None:
         """What was leaking is collected once nothing is alive of it."""
-        leaking = [one for one in self._infos.values() if one.state is PluginState.LEAKING]
+        infos = list(self._infos.values())  # others may add to it meanwhile
+        leaking = [info for info in infos if info.state is PluginState.LEAKING]
         if leaking and self._changing.acquire(blocking=False):
             try:
                 for info in leaking:
