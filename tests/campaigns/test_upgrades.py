@@ -19,12 +19,14 @@ BUSY = 3 * WORKERS
 """How many events there are to be run at any moment, so that none of the threads is idle."""
 
 HEAD = plugin("""
+    import time
     import acme_plugin.part
     VERSION = {version!r}
     over = []
 
     @events.register("tide.mark")
     def mark(context):
+        time.sleep(0.002)  # so that upgrades find runs under way
         assert not over, "code that was taken down is called"
         return [VERSION, acme_plugin.part.VERSION]
 
