@@ -135,7 +135,7 @@ def picture(host: Host) -> dict[str, Any]:
     """What there is in this process, as far as a plugin may have changed it."""
     loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
     snapshot = host.registry.snapshot
-    manager = host._lifecycle._manager
+    manager = host._lifecycle._phases._manager
     return {
         "modules": {name for name in sys.modules if name.startswith("acme")},
         "path": list(sys.path),

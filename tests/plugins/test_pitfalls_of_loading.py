@@ -68,8 +68,8 @@ def test_an_interrupt_is_the_hosts_and_leaves_nothing(host: Host, site: Site, wh
     with pytest.raises(KeyboardInterrupt):
         host.load_plugin("acme")
     assert site.modules() == set()
-    assert host._lifecycle._manager.get_plugins() == {
-        one for one in host._lifecycle._manager.get_plugins() if "acme" not in str(one)
+    assert host._lifecycle._phases._manager.get_plugins() == {
+        one for one in host._lifecycle._phases._manager.get_plugins() if "acme" not in str(one)
     }
 
 
@@ -95,7 +95,7 @@ def test_p12_a_rejected_plugin_has_no_hook_in_pluggy(host: Host, site: Site) -> 
     hooks = "@hookimpl\ndef horae_plugin_changed(plugin): pass\n"
     second = "@hookimpl(specname='horae_plugin_changed')\ndef second(plugin): pass\n"
     bad = "@hookimpl\ndef horae_run_started(no_such_argument): pass\n"
-    caller = host._lifecycle._manager.hook.horae_plugin_changed
+    caller = host._lifecycle._phases._manager.hook.horae_plugin_changed
     before = len(caller.get_hookimpls())
     site.install(plugin(hooks + second + bad))
     with pytest.raises(PluginLoadFailed, match="no_such_argument"):
@@ -178,7 +178,7 @@ def test_p26_callers_of_unknown_hooks_do_not_stay_on_the_relay(
             + (failing if ending == "failed load" else "")
         )
     )
-    relay = host._lifecycle._manager.hook
+    relay = host._lifecycle._phases._manager.hook
     before = set(vars(relay))
     if ending == "unload":
         host.load_plugin("acme")

@@ -2,7 +2,6 @@
 
 import sys
 import threading
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 from horae import Host, PluginBusy, PluginError, PluginLoadFailed, PluginNotFound
 from horae_hookspecs import Outcome, PluginState
-from kit.hosts import answer_of, plugin_of, types_of, until
+from kit.hosts import answer_of, plugin_of, types_of
 from kit.sites import Site, answering, plugin
 
 ANSWERING = """
@@ -265,42 +264,3 @@ def test_the_old_version_is_deactivated_after_the_new_one_took_over(
         host.upgrade_plugin("acme")
     assert journal.lines == ["active 1", "active 2", "undone 1"]
     assert answer_of(host) == [2, 2]
-
-
-def test_thirty_upgrades_under_load_mix_no_versions_and_lose_no_event(
-    host_on: Callable[..., Host], site: Site
-) -> None:
-    """While two threads schedule without pause, each event runs once, to the end, by the code of
-    one version alone.
-    """
-    # What is imported late comes from the disk as it is by then, so here nothing is.
-    early = "import acme_plugin.late"
-    host = host_on(name="busy", workers=4, clock=None).start()
-    install(site, 0, early)
-    host.load_plugin("acme")
-    ids: list[int] = []
-    stop = threading.Event()
-
-    def dispatch() -> None:
-        while not stop.is_set():
-            ids.append(host.schedule("acme.ask").id)
-
-    threads = [threading.Thread(target=dispatch) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for version in range(1, 31):
-        before = len(ids)
-        install(site, version, early)
-        host.upgrade_plugin("acme", drain=20)
-        until(lambda before=before: len(ids) > before)  # type: ignore[misc]
-    stop.set()
-    for thread in threads:
-        thread.join(20)
-    host.run_until_idle(60)
-
-    runs = list(host.runs(outcome="succeeded", limit=10 * len(ids)))
-    assert sorted(run.event_id for run in runs) == sorted(ids)
-    assert [run.result for run in runs if len(set(run.result)) > 1] == []
-    assert [run for run in runs if run.version != f"{run.result[0]}.0"] == []
-    assert host.runs(outcome="failed").total == 0
-    assert plugin_of(host).version == "30.0"
