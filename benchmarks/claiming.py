@@ -11,7 +11,7 @@ import attrs
 from benchmarks.harness import Bench, Line, new_event, seconds, soon
 from horae.clock import SystemClock
 from horae.settings import parse_sqlite_url
-from horae.stores.base import HostRecord, Provider
+from horae.stores.records import HostRecord, Provider
 from horae.stores.sqlite import SqliteStore
 
 BATCH = 100

@@ -13,7 +13,7 @@ import attrs
 
 from benchmarks.plugin import NOOP
 from horae.clock import to_micros
-from horae.stores.base import NewEvent
+from horae.stores.records import NewEvent
 
 MODES: Final = ("FULL", "NORMAL")
 """The two settings of ``synchronous`` that a store URL knows."""

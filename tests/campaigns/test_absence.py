@@ -15,7 +15,7 @@ import attrs
 import pytest
 
 from horae import Host
-from horae.stores.base import PluginRow
+from horae.stores.records import PluginRow
 from horae_hookspecs import Outcome, PluginState, State
 from kit.environments import make_venv, pip_install, pip_uninstall
 from kit.hosts import until

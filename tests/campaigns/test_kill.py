@@ -17,7 +17,7 @@ import attrs
 import pytest
 
 from horae import Host
-from horae.stores.base import MAX_INTERRUPTIONS
+from horae.stores.records import MAX_INTERRUPTIONS
 from horae_hookspecs import Outcome, Page, Run, ScheduledEvent, State
 from kit.hosts import until
 from kit.processes import Processes

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from horae import Host, SettableClock
 from horae.clock import to_micros
 from horae.processes import process_identity
-from horae.stores.base import MAX_INTERRUPTIONS, HostRecord, Provider
+from horae.stores.records import MAX_INTERRUPTIONS, HostRecord, Provider
 from kit.commands import Command
 
 

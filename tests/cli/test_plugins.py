@@ -5,7 +5,7 @@ import subprocess
 
 import attrs
 
-from horae.stores.base import Suspension
+from horae.stores.records import Suspension
 from kit.commands import TIDE, Command, is_running
 from kit.hosts import until
 

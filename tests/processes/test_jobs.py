@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from horae import Host, SettableClock, Settings
-from horae.stores.base import NewEvent
+from horae.stores.records import NewEvent
 from horae_hookspecs import Outcome, RegistrationError, State
 from kit.events import LONG, outcomes, runs_of, stored
 from kit.hosts import answer_of, run_of, types_of

@@ -8,7 +8,7 @@ import attrs
 
 from horae.clock import to_micros
 from horae.scheduling.recurrence import dump_schedule
-from horae.stores.base import Claim
+from horae.stores.records import Claim
 from horae_builtin_plugins.schedule import Cron, Interval, Once
 from horae_hookspecs import Schedule
 

@@ -16,7 +16,7 @@ from horae.clock import from_micros
 from horae.registry import Absence
 from horae.scheduling.misfires import LeftOut, left_out
 from horae.scheduling.recurrence import Result, dump_missed, load_schedule, settlement
-from horae.stores.base import Claim
+from horae.stores.records import Claim
 from horae_builtin_plugins.schedule import Interval
 from horae_hookspecs import (
     Missed,

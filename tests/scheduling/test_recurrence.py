@@ -20,7 +20,7 @@ from horae.scheduling.recurrence import (
     load_schedule,
     settlement,
 )
-from horae.stores.base import Claim, Settlement
+from horae.stores.records import Claim, Settlement
 from horae_builtin_plugins.schedule import Cron, Interval, Once
 from horae_hookspecs import (
     Cause,

@@ -13,7 +13,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from horae.stores.base import OVER
+from horae.stores.records import OVER
 from horae_hookspecs import Outcome, ScheduledEvent, State
 from kit.events import LONG
 from stateful.world import Wanted, World

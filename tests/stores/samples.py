@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from horae.clock import to_micros
-from horae.stores.base import Claim, HostRecord, NewEvent, Provider, Settlement, Store
+from horae.stores.base import Store
+from horae.stores.records import Claim, HostRecord, NewEvent, Provider, Settlement
 from horae_hookspecs import Outcome, State
 
 NOW = to_micros(datetime(2026, 1, 1, tzinfo=UTC))

@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from horae.clock import from_micros
-from horae.stores.base import OVER, Added, Store
+from horae.stores.base import Store
+from horae.stores.records import OVER, Added
 from horae_hookspecs import Outcome, State
 from stores.samples import (
     HOST,

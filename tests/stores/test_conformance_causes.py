@@ -2,7 +2,8 @@
 
 import pytest
 
-from horae.stores.base import MAX_INTERRUPTIONS, Claim, Store
+from horae.stores.base import Store
+from horae.stores.records import MAX_INTERRUPTIONS, Claim
 from horae_hookspecs import Cause, Outcome, Run, State
 from stores.samples import HOST, NOW, SECOND, a_host, add, again, claim, settled
 

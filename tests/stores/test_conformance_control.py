@@ -7,7 +7,8 @@ import pytest
 
 from horae.clock import from_micros
 from horae.errors import KeyTaken
-from horae.stores.base import MAX_INTERRUPTIONS, OVER, Added, Change, NewEvent, Store
+from horae.stores.base import Store
+from horae.stores.records import MAX_INTERRUPTIONS, OVER, Added, Change, NewEvent
 from horae_hookspecs import Outcome, Pause, ScheduledEvent, State
 from stores.samples import (
     HOST,

@@ -3,7 +3,8 @@
 import attrs
 import pytest
 
-from horae.stores.base import CatalogueEntry, PluginRow, Store, Suspension
+from horae.stores.base import Store
+from horae.stores.records import CatalogueEntry, PluginRow, Suspension
 from horae_hookspecs import PluginState
 from stores.samples import HOST, NOW, SECOND, a_host, add
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from horae.stores.base import Change, Claim, Provider, Store
+from horae.stores.base import Store
+from horae.stores.records import Change, Claim, Provider
 from horae_hookspecs import Concurrency, State
 from stores.samples import HOST, NOW, SECOND, a_host, add, again, rolled_back, settled
 

@@ -2,7 +2,8 @@
 
 import attrs
 
-from horae.stores.base import FORGOTTEN, Installation, Store
+from horae.stores.base import Store
+from horae.stores.records import FORGOTTEN, Installation
 from stores.samples import NOW
 
 WANTED = Installation(

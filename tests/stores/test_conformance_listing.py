@@ -7,8 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from horae.stores.base import Progress, Store
+from horae.stores.base import Store
 from horae.stores.factory import create_store
+from horae.stores.records import Progress
 from horae_hookspecs import Cause, Outcome, Page, State
 from stores.samples import HOST, NOW, SECOND, a_host, add, again, claim, settled
 

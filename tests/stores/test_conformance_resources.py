@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from horae.stores.base import CancelMissing, Claim, Progress, Provider, Store
+from horae.stores.base import Store
+from horae.stores.records import CancelMissing, Claim, Progress, Provider
 from horae_hookspecs import Outcome, State
 from stores.samples import HOST, NOW, SECOND, a_host, add, again, an_event, claim, settled
 

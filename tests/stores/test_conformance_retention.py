@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from horae.stores.base import Provider, Pruned, Stale, Store
+from horae.stores.base import Store
+from horae.stores.records import Provider, Pruned, Stale
 from horae_hookspecs import Outcome, State
 from stores.samples import HOST, NOW, SECOND, a_host, add, claim, settled
 

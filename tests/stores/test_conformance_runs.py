@@ -7,14 +7,8 @@ import attrs
 import pytest
 
 from horae.clock import from_micros
-from horae.stores.base import (
-    MAX_INTERRUPTIONS,
-    Claim,
-    NewEvent,
-    Provider,
-    Store,
-    last_chance,
-)
+from horae.stores.base import Store
+from horae.stores.records import MAX_INTERRUPTIONS, Claim, NewEvent, Provider, last_chance
 from horae_hookspecs import Outcome, ScheduledEvent, State
 from stores.samples import (
     HOST,

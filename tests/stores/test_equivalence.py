@@ -19,7 +19,9 @@ from hypothesis.stateful import (
 )
 
 from horae.clock import to_micros
-from horae.stores.base import (
+from horae.stores.base import Store
+from horae.stores.factory import create_store
+from horae.stores.records import (
     OVER,
     CancelMissing,
     Change,
@@ -28,9 +30,7 @@ from horae.stores.base import (
     Provider,
     Settlement,
     Stale,
-    Store,
 )
-from horae.stores.factory import create_store
 from horae_hookspecs import Cause, Concurrency, PauseField, State
 from stores.samples import (
     HOST,

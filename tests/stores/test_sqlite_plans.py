@@ -15,7 +15,7 @@ from horae.settings import parse_sqlite_url
 from horae.stores import _statements
 from horae.stores._gates import MOST_LOOKED_AT
 from horae.stores._sqlite_listing import BLOCK
-from horae.stores.base import Claim, Provider, Stale
+from horae.stores.records import Claim, Provider, Stale
 from horae.stores.sqlite import SqliteStore
 from stores.samples import HOST, NOW, SECOND, a_host, an_event, claim, providers, settled
 

@@ -14,14 +14,9 @@ from hypothesis import settings
 from hypothesis.stateful import rule
 
 from horae.errors import ImportRefused
-from horae.stores.base import (
-    CatalogueEntry,
-    Change,
-    Progress,
-    Provider,
-    Store,
-)
+from horae.stores.base import Store
 from horae.stores.factory import create_store
+from horae.stores.records import CatalogueEntry, Change, Progress, Provider
 from horae.stores.transfer import EXPORTED_RUNNING
 from horae_hookspecs import Cause, Outcome, State
 from stores.samples import HOST, NOW, SECOND, a_host, add, again, an_event, claim, settled

@@ -34,8 +34,8 @@ from horae.scheduling.operations import EventOperations
 from horae.scheduling.requests import Planner
 from horae.scheduling.retention import Caretaker
 from horae.settings import Settings
-from horae.stores.base import HostRecord
 from horae.stores.factory import create_store
+from horae.stores.records import HostRecord
 from horae_hookspecs import (
     PluginInfo,
     PluginState,

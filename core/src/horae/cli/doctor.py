@@ -14,7 +14,7 @@ from horae.cli.output import Row, age, json_option, listing, one_line, print_jso
 from horae.cli.session import client
 from horae.clock import from_micros, to_micros
 from horae.host import Host
-from horae.stores.base import HostRecord
+from horae.stores.records import HostRecord
 from horae_hookspecs import Page, ScheduledEvent, State
 
 LATE: Final = timedelta(minutes=1)

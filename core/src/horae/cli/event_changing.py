@@ -11,7 +11,7 @@ from horae.cli.groups import Command
 from horae.cli.output import json_option, one_line, print_json
 from horae.cli.session import client
 from horae.host import Host
-from horae.stores.base import PRIORITIES
+from horae.stores.records import PRIORITIES
 
 
 @click.command(cls=Command)

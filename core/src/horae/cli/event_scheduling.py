@@ -12,7 +12,7 @@ from horae.cli.event_lines import store_lines
 from horae.cli.groups import Command
 from horae.cli.output import json_option, one_line, print_json
 from horae.cli.session import client
-from horae.stores.base import PRIORITIES
+from horae.stores.records import PRIORITIES
 
 
 @click.command(cls=Command)

@@ -11,7 +11,7 @@ from horae.cli.failures import fail
 from horae.cli.groups import Command
 from horae.cli.output import json_option, many_lines, print_json
 from horae.cli.session import client
-from horae.stores.base import PluginAction, PluginRow
+from horae.stores.records import PluginAction, PluginRow
 
 
 def _asking(command: Callable[..., Any]) -> Callable[..., Any]:

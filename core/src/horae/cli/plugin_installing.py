@@ -14,7 +14,7 @@ from horae.cli.groups import Command
 from horae.cli.output import json_option, many_lines, print_json
 from horae.cli.plugin_commands import unloaded, with_dependents
 from horae.cli.session import client
-from horae.stores.base import Installation
+from horae.stores.records import Installation
 
 
 def _asking(command: Callable[..., Any]) -> Callable[..., Any]:

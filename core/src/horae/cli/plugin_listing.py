@@ -15,7 +15,7 @@ from horae.errors import PluginNotFound
 from horae.host import Host
 from horae.plugins import dependencies, trust
 from horae.plugins.discovery import BUILTIN_DISTRIBUTION, Candidate, discover
-from horae.stores.base import PluginRow
+from horae.stores.records import PluginRow
 from horae_hookspecs import PluginState, State
 
 COLUMNS: Final = "name state host version installed distribution event_types reason"

@@ -13,7 +13,8 @@ from horae import logs
 from horae.errors import HostError, PluginLoadFailed, describe, summarise
 from horae.plugins.discovery import discover
 from horae.plugins.lifecycle import Lifecycle
-from horae.stores.base import PluginAction, PluginRow, Store
+from horae.stores.base import Store
+from horae.stores.records import PluginAction, PluginRow
 from horae_hookspecs import PluginInfo, PluginState
 
 Verdict = Mapping[str, Any] | None

@@ -12,7 +12,7 @@ from horae.plugins.installer import Installer, Tell, Wish, silent
 from horae.plugins.operations import PluginOperations
 from horae.plugins.pip import Sources
 from horae.plugins.watch import DiskChange, Watch
-from horae.stores.base import Installation
+from horae.stores.records import Installation
 from horae_hookspecs import PluginInfo, UnloadReport
 
 STEP: Final = 0.05

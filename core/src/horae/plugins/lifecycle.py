@@ -32,7 +32,8 @@ from horae.plugins.roster import Loaded, Roster
 from horae.processes import process_gone
 from horae.registry import Drained, Generation, Registry, Source
 from horae.settings import Settings
-from horae.stores.base import Store, Suspension
+from horae.stores.base import Store
+from horae.stores.records import Suspension
 from horae_hookspecs import HostView, LeakReport, PluginInfo, PluginState, UnloadReport
 
 Drain = Callable[[Generation, float, str], Drained]

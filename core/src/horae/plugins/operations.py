@@ -20,7 +20,8 @@ from horae.plugins.lifecycle import Lifecycle
 from horae.plugins.loader import Refused, types_of
 from horae.registry import Contribution, Generation, Registry
 from horae.settings import Settings
-from horae.stores.base import HostRecord, PluginAction, PluginRow, Store
+from horae.stores.base import Store
+from horae.stores.records import HostRecord, PluginAction, PluginRow
 from horae_hookspecs import (
     EventTypeInfo,
     LeakReport,

@@ -10,7 +10,7 @@ import attrs
 from horae.clock import from_micros
 from horae.payloads import encode
 from horae.registry import Absence, Contribution
-from horae.stores.base import Backlog, CatalogueEntry, HostRecord, Lane, PluginRow
+from horae.stores.records import Backlog, CatalogueEntry, HostRecord, Lane, PluginRow
 from horae_hookspecs import WaitingType
 
 

@@ -6,7 +6,7 @@ from typing import Final
 import attrs
 
 from horae.registry import Contribution
-from horae.stores.base import PluginRow, Suspension
+from horae.stores.records import PluginRow, Suspension
 from horae_hookspecs import PluginInfo, PluginState
 
 ALL: Final = "*"

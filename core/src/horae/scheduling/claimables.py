@@ -7,7 +7,7 @@ import attrs
 
 from horae.registry import Entry, hook_failed
 from horae.scheduling.runner import Desk, Room, RunnerWork
-from horae.stores.base import Claim, Lane, Provider
+from horae.stores.records import Claim, Lane, Provider
 from horae_hookspecs import Executor
 
 NO_ROOM: Final = -(2**31)

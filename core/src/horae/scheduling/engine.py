@@ -23,7 +23,8 @@ from horae.scheduling.requests import Planner
 from horae.scheduling.runner import RunnerWork
 from horae.scheduling.under_way import Ended, UnderWay
 from horae.settings import Settings
-from horae.stores.base import Claimed, Lane, Provider, Settlement, Store
+from horae.stores.base import Store
+from horae.stores.records import Claimed, Lane, Provider, Settlement
 from horae_hookspecs import Cause, Executor, HostView, Outcome, Work
 
 MAX_BATCH: Final = 1000

@@ -21,7 +21,8 @@ from horae.clock import Clock
 from horae.errors import HostNameTaken, StoreError
 from horae.processes import process_gone, process_identity
 from horae.settings import Settings
-from horae.stores.base import HostRecord, Store
+from horae.stores.base import Store
+from horae.stores.records import HostRecord
 from horae_hookspecs import Cause
 
 TICK: Final = 1.0

@@ -14,7 +14,7 @@ import attrs
 from horae.clock import from_micros, to_micros
 from horae.registry import Absence
 from horae.scheduling.recurrence import COUNT_MISSED, MICROSECOND, dump_absent, missed_of
-from horae.stores.base import Claim
+from horae.stores.records import Claim
 from horae_hookspecs import Missed, Outcome, Policy, Schedule
 
 SKIP_GRACE: Final = timedelta(minutes=1)

@@ -11,7 +11,8 @@ from horae.scheduling.control import EventControl
 from horae.scheduling.filters import instants
 from horae.scheduling.tracker import Unit
 from horae.settings import Settings
-from horae.stores.base import OVER, Added, NewEvent, Step, carry_out
+from horae.stores.base import carry_out
+from horae.stores.records import OVER, Added, NewEvent, Step
 from horae_hookspecs import (
     Cause,
     Counts,

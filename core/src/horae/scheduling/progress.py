@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from horae.stores.base import Progress
+from horae.stores.records import Progress
 
 EVERY: Final = 0.25
 """Seconds between two notes in the store, however often jobs tell how far they are."""

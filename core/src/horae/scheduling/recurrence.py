@@ -15,7 +15,7 @@ import attrs
 from horae.clock import LATEST, from_micros, to_micros
 from horae.errors import ChildError, summarise
 from horae.payloads import encode
-from horae.stores.base import Claim, Settlement, Step
+from horae.stores.records import Claim, Settlement, Step
 from horae_hookspecs import (
     Absent,
     Cause,

@@ -12,7 +12,7 @@ import attrs
 from horae import logs
 from horae.clock import from_micros
 from horae.registry import Absence, Snapshot
-from horae.stores.base import Backlog, Claim, Claimed, Lane, Provider
+from horae.stores.records import Backlog, Claim, Claimed, Lane, Provider
 
 SECOND: Final = 1_000_000
 

@@ -20,7 +20,8 @@ from horae.scheduling.recurrence import (
     read_schedule,
 )
 from horae.scheduling.resources import mismatch
-from horae.stores.base import PRIORITIES, CatalogueEntry, Change, NewEvent, Store
+from horae.stores.base import Store
+from horae.stores.records import PRIORITIES, CatalogueEntry, Change, NewEvent
 from horae_hookspecs import (
     EventOptions,
     Missed,

@@ -18,7 +18,7 @@ import attrs
 from horae.errors import ChildGone, describe, storable, summarise
 from horae.payloads import MAX_RESULT, dump_result, encode
 from horae.scheduling.recurrence import COUNTED, worth_retrying
-from horae.stores.base import Claim, Step
+from horae.stores.records import Claim, Step
 from horae_hookspecs import CancelEvent, Outcome, ResourcesFailed, Retry, RetryLater
 from horae_hookspecs._current import CURRENT, Tracking
 

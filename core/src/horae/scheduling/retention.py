@@ -14,7 +14,8 @@ import attrs
 from horae.clock import Clock
 from horae.scheduling.requests import Planner
 from horae.settings import Retention
-from horae.stores.base import Pruned, Stale, Store
+from horae.stores.base import Store
+from horae.stores.records import Pruned, Stale
 from horae_hookspecs import RunContext, ScheduledEventRegistryWrapper, State
 
 EVENT_TYPE: Final = "horae.retention"

@@ -27,7 +27,7 @@ from horae.scheduling.recurrence import Result, load_schedule, worth_retrying
 from horae.scheduling.requests import Planner
 from horae.scheduling.resources import Ledger, mismatch
 from horae.scheduling.tracker import Unit
-from horae.stores.base import Claim, Lane, NewEvent, Step
+from horae.stores.records import Claim, Lane, NewEvent, Step
 from horae_hookspecs import (
     CancelEvent,
     Cause,

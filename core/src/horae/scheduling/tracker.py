@@ -11,7 +11,7 @@ import attrs
 from horae.errors import HostError, InvalidArguments, SettingsError
 from horae.payloads import encode
 from horae.scheduling.requests import Planner
-from horae.stores.base import CancelMissing, NewEvent, Step
+from horae.stores.records import CancelMissing, NewEvent, Step
 from horae_hookspecs import EventOptions, ScheduleLike
 
 TOGETHER: Final = 1_000_000

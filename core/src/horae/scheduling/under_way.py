@@ -13,7 +13,7 @@ from typing import Any
 from horae.scheduling.progress import ProgressNotes
 from horae.scheduling.recurrence import Result
 from horae.scheduling.runner import Room, RunnerWork
-from horae.stores.base import Progress
+from horae.stores.records import Progress
 from horae_hookspecs import Outcome
 
 Key = tuple[int, int]

@@ -14,7 +14,7 @@ from horae.clock import Clock, from_micros
 from horae.registry import Registry
 from horae.scheduling.misfires import LeftOut, left_out
 from horae.scheduling.recurrence import Result, load_schedule, settlement
-from horae.stores.base import Claim, Planned
+from horae.stores.records import Claim, Planned
 from horae_hookspecs import Outcome, Policy, Schedule, State, Upcoming
 
 _ORDER: Final = attrgetter("due", "event_id")

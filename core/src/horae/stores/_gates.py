@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from horae.stores._heads import Pair
-from horae.stores.base import Provider
+from horae.stores.records import Provider
 
 TENTH: Final = 10
 """Of so many picks, one goes to the longest overdue."""

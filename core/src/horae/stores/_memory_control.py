@@ -11,7 +11,7 @@ from horae.stores import _filters
 from horae.stores._filters import EVENTS
 from horae.stores._memory_data import MemoryData
 from horae.stores._memory_rows import Event, claim_of
-from horae.stores.base import (
+from horae.stores.records import (
     MAX_INTERRUPTIONS,
     OVER,
     PAUSE_BITS,

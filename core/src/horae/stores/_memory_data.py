@@ -11,14 +11,7 @@ from horae.clock import from_micros
 from horae.errors import KeyTaken, StoreUnsupported
 from horae.stores._memory_gates import MemoryGates
 from horae.stores._memory_rows import Data, Event
-from horae.stores.base import (
-    FURTHEST,
-    OVER,
-    PAUSE_BITS,
-    Added,
-    Lane,
-    NewEvent,
-)
+from horae.stores.records import FURTHEST, OVER, PAUSE_BITS, Added, Lane, NewEvent
 from horae_hookspecs import Pause, State
 
 

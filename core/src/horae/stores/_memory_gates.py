@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from horae.stores._gates import Closed, Gates, Picker, Row
 from horae.stores._heads import Pair
 from horae.stores._memory_rows import Data, Event
-from horae.stores.base import Claim, Provider, Settlement
+from horae.stores.records import Claim, Provider, Settlement
 from horae_hookspecs import State
 
 

@@ -3,7 +3,7 @@
 import attrs
 
 from horae.stores._memory_data import MemoryData
-from horae.stores.base import FORGOTTEN, Installation
+from horae.stores.records import FORGOTTEN, Installation
 
 
 class MemoryInstallations(MemoryData):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from horae.clock import to_micros
 from horae.stores._memory_listing import MemoryListing
 from horae.stores._memory_rows import Event
-from horae.stores.base import OVER, Pruned, Stale
+from horae.stores.records import OVER, Pruned, Stale
 
 
 class MemoryRetention(MemoryListing):

@@ -2,7 +2,7 @@
 
 import attrs
 
-from horae.stores.base import (
+from horae.stores.records import (
     CatalogueEntry,
     Claim,
     HostRecord,

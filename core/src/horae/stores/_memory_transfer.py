@@ -13,7 +13,7 @@ from horae.clock import from_micros, to_micros
 from horae.stores import transfer
 from horae.stores._memory_listing import MemoryListing
 from horae.stores._memory_rows import Data, Event
-from horae.stores.base import OVER, CatalogueEntry, Lane, NewEvent
+from horae.stores.records import OVER, CatalogueEntry, Lane, NewEvent
 from horae.stores.transfer import Reader, Row, Table
 from horae_hookspecs import Cause, Outcome, Run, State
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import attrs
 
 from horae.clock import from_micros
-from horae.stores.base import HostRecord, PluginRow, Suspension
+from horae.stores.records import HostRecord, PluginRow, Suspension
 from horae_hookspecs import Cause, Outcome, Page, PluginState, Run, ScheduledEvent, State
 
 PAUSED: Final = (

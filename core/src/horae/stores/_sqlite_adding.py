@@ -23,7 +23,7 @@ from horae.stores._sqlite_connections import Db
 from horae.stores._sqlite_gates import SqliteGates
 from horae.stores._sqlite_listing import SqliteListing
 from horae.stores._sqlite_values import write_all, write_one
-from horae.stores.base import Added, Lane, NewEvent
+from horae.stores.records import Added, Lane, NewEvent
 from horae_hookspecs import Pause, State
 
 Name: TypeAlias = tuple[str, int, str]

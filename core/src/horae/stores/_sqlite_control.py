@@ -9,7 +9,7 @@ from horae.stores import _filters
 from horae.stores import _statements as sql
 from horae.stores._filters import EVENTS
 from horae.stores._sqlite_adding import SqliteAdding, read_rules
-from horae.stores.base import (
+from horae.stores.records import (
     FURTHEST,
     PAUSE_BITS,
     PRIORITIES,

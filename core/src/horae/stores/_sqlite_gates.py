@@ -15,7 +15,7 @@ from horae.stores import _statements as sql
 from horae.stores._gates import Closed, Gates, Picker, Row
 from horae.stores._heads import Heads, Pair
 from horae.stores._sqlite_connections import Db
-from horae.stores.base import Claim, Provider, Settlement
+from horae.stores.records import Claim, Provider, Settlement
 
 
 class SqliteGates:

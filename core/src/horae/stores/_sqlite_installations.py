@@ -6,7 +6,7 @@ from typing import Any, Final
 import attrs
 
 from horae.stores._sqlite_connections import SqliteConnections
-from horae.stores.base import FORGOTTEN, Installation
+from horae.stores.records import FORGOTTEN, Installation
 
 REQUEST: Final = "INSERT INTO horae_installation (host, asked, content) VALUES (?, ?, ?)"
 REPORT: Final = "UPDATE horae_installation SET done = ?, content = ? WHERE id = ?"

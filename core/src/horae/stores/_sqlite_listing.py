@@ -18,7 +18,7 @@ from horae.stores import _filters, _rows
 from horae.stores import _listing_statements as sql
 from horae.stores._filters import EVENTS, OUTCOMES, RUNS, Index, Source
 from horae.stores._sqlite_connections import SqliteConnections
-from horae.stores.base import Lane
+from horae.stores.records import Lane
 from horae_hookspecs import Cause, Outcome, Page, Run, ScheduledEvent, State
 
 BLOCK: Final = 4096

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from horae.stores._filters import EVENTS
 from horae.stores._sqlite_listing import BLOCK, END, SqliteListing, beyond, segments_of
-from horae.stores.base import OVER, Pruned, Stale
+from horae.stores.records import OVER, Pruned, Stale
 
 _OVER: Final = f"state IN ({', '.join(repr(state.value) for state in OVER)})"
 

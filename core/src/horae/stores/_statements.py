@@ -6,7 +6,7 @@ Written by hand and kept apart from the code, so that they can be read, and expl
 from typing import Final
 
 from horae.stores import _rows
-from horae.stores.base import LAST_CHANCE, LAST_CHANCE_SPREAD, MAX_INTERRUPTIONS
+from horae.stores.records import LAST_CHANCE, LAST_CHANCE_SPREAD, MAX_INTERRUPTIONS
 
 _SET_ASIDE: Final = f"state = 'quarantined' AND interruptions >= {MAX_INTERRUPTIONS}"
 """That its hosts were lost too often stays true of an event that was changed."""

@@ -11,7 +11,8 @@ from horae.stores._memory_installations import MemoryInstallations
 from horae.stores._memory_retention import MemoryRetention
 from horae.stores._memory_rows import Event, claim_of
 from horae.stores._memory_transfer import MemoryTransfer
-from horae.stores.base import (
+from horae.stores.base import carry_out
+from horae.stores.records import (
     MAX_INTERRUPTIONS,
     Backlog,
     CatalogueEntry,
@@ -24,7 +25,6 @@ from horae.stores.base import (
     Progress,
     Provider,
     Settlement,
-    carry_out,
     last_chance,
 )
 from horae_hookspecs import Cause, Outcome, Run, State

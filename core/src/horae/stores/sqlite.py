@@ -19,7 +19,8 @@ from horae.stores._sqlite_installations import SqliteInstallations
 from horae.stores._sqlite_retention import SqliteRetention
 from horae.stores._sqlite_transfer import SqliteTransfer
 from horae.stores._sqlite_values import write_all
-from horae.stores.base import (
+from horae.stores.base import carry_out
+from horae.stores.records import (
     PRIORITIES,
     Backlog,
     CatalogueEntry,
@@ -31,7 +32,6 @@ from horae.stores.base import (
     Progress,
     Provider,
     Settlement,
-    carry_out,
 )
 from horae_hookspecs import Cause, ScheduledEvent
 

@@ -20,7 +20,7 @@ import attrs
 from horae.clock import to_micros
 from horae.errors import ImportRefused
 from horae.stores import _sqlite_open
-from horae.stores.base import OVER, PRIORITIES
+from horae.stores.records import OVER, PRIORITIES
 from horae_hookspecs import Cause, Outcome, Pause, PauseField, State
 
 FORMAT: Final = 1
