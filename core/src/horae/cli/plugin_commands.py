@@ -13,10 +13,11 @@ from horae.cli.output import json_option, many_lines, print_json
 from horae.cli.session import client
 from horae.stores.records import PluginAction, PluginRow
 
+AnyCommand = Callable[..., Any]
 
-def _asking(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What all three take."""
-    name = click.argument("name")
+
+def asking_hosts(command: AnyCommand, seconds: int) -> AnyCommand:
+    """What a command takes that running hosts carry out; by default it waits for ``seconds``."""
     drain = click.option(
         "--drain",
         metavar="SECONDS",
@@ -27,11 +28,16 @@ def _asking(command: Callable[..., Any]) -> Callable[..., Any]:
         "--timeout",
         metavar="SECONDS",
         type=click.FloatRange(min=0),
-        default=60,
+        default=seconds,
         show_default=True,
         help="How long to wait for the hosts, beyond the drain.",
     )
-    return name(drain(timeout(json_option(command))))
+    return drain(timeout(json_option(command)))
+
+
+def _asking(command: AnyCommand) -> AnyCommand:
+    name: Callable[[AnyCommand], AnyCommand] = click.argument("name")
+    return name(asking_hosts(command, seconds=60))
 
 
 @click.command(cls=Command)

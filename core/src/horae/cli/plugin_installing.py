@@ -11,29 +11,14 @@ import click
 
 from horae.cli.failures import fail
 from horae.cli.groups import Command
-from horae.cli.output import json_option, many_lines, print_json
-from horae.cli.plugin_commands import unloaded, with_dependents
+from horae.cli.output import many_lines, print_json
+from horae.cli.plugin_commands import AnyCommand, asking_hosts, unloaded, with_dependents
 from horae.cli.session import client
 from horae.stores.records import Installation
 
 
-def _asking(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What both take."""
-    drain = click.option(
-        "--drain",
-        metavar="SECONDS",
-        type=click.FloatRange(min=0),
-        help="How long the plugin's runs may take to end; left out, the host decides.",
-    )
-    timeout = click.option(
-        "--timeout",
-        metavar="SECONDS",
-        type=click.FloatRange(min=0),
-        default=600,
-        show_default=True,
-        help="How long to wait for the hosts.",
-    )
-    return drain(timeout(with_dependents(json_option(command))))
+def _asking(command: AnyCommand) -> AnyCommand:
+    return asking_hosts(with_dependents(command), seconds=600)
 
 
 @click.command(cls=Command)
