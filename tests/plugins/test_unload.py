@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from horae import Host, PluginError
+from horae.registry import Generation
 from horae.scheduling.executors import ThreadExecutor
 from horae_hookspecs import Outcome, PluginState, State, UnloadReport, hookimpl
 from kit.hosts import answer_of, plugin_of, until
@@ -245,3 +246,24 @@ def test_unload_touches_no_pending_event_however_many_there_are(host: Host, site
     assert len(before) == 20_001
     assert len(many) == len(few)
     assert not any("UPDATE horae_event " in statement for statement in many)
+
+
+def test_p21_a_run_looks_again_after_it_was_counted_in(
+    host: Host, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is withdrawn between the claim and the call is given back, uncounted, and not called."""
+    site.install(answering("late"))
+    host.load_plugin("acme")
+    enter = Generation.enter
+
+    def withdrawn_meanwhile(generation: Generation) -> None:
+        host.registry.withdraw(generation)
+        enter(generation)
+
+    monkeypatch.setattr(Generation, "enter", withdrawn_meanwhile)
+    event = host.schedule("acme.ask")
+    until(lambda: host.runs(event_id=event.id, outcome="returned"))
+    waits = host.get(event.id)
+    assert waits is not None
+    assert (waits.state, waits.attempt) == (State.PENDING, 0)
+    assert host.runs(event_id=event.id, outcome="succeeded").total == 0

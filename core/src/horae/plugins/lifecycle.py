@@ -303,6 +303,7 @@ class Lifecycle:
                     # Its modules stay: applications import schedules from them, and the next
                     # host's kinds must be of the same classes.
                     loaded.candidate = None
+                self._roster.begin()
                 errors = self._phases.take_down(loaded)
                 del self._roster.loaded[loaded.info.name]
                 self._roster.move(loaded.info, PluginState.UNLOADED, "purge", "; ".join(errors))
