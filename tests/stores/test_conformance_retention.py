@@ -173,6 +173,7 @@ def test_an_event_that_ended_of_late_has_all_of_its_runs(store: Store) -> None:
     """They go with it, and none before it, however old they are."""
     event_id = recurring(store, 3)
     store.cancel(event_id, "ebb", LATER)
+    over(store, "moon.rise")
     assert prune(store, before=LATER, runs=1) == (0, 0)
     assert claims_left(store, event_id) == [1, 2, 3]
     assert prune(store, before=LATER + 1) == (1, 3)
