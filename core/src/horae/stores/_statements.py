@@ -207,6 +207,12 @@ ORDER BY due, id LIMIT ?
 
 # -- claim and settle
 
+# The host's name, and whether any rule holds back a type.
+CLAIMANT: Final = """
+SELECT name, EXISTS (SELECT 1 FROM horae_pause WHERE field = 'event_type')
+FROM horae_host WHERE id = ?
+"""
+
 # Rides horae_event_ready: the first due time of one lane and priority is a single seek.
 HEAD: Final = """
 SELECT due FROM horae_event

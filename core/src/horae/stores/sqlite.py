@@ -66,10 +66,11 @@ class SqliteStore(SqliteTransfer, SqliteRetention, SqliteInstallations):
     ) -> Claimed | None:
         """Pick ids by range scans, then take them by primary key, all under the write lock."""
         with self.transaction(), self._write() as writer:
-            host = writer.execute("SELECT name FROM horae_host WHERE id = ?", (host_id,)).fetchone()
+            host = writer.execute(sql.CLAIMANT, (host_id,)).fetchone()
             if host is None:
                 return None
-            lanes = self._unpaused(writer, lanes)
+            if host[1]:
+                lanes = self._unpaused(writer, lanes)
             self._heads.learn(lanes, PRIORITIES, lambda *pair: self._head(writer, *pair))
             gates = self._gates.of(writer, lanes)
             due = self._heads.due(gates.open_lanes(), now) if limit > 0 else []
