@@ -1,11 +1,13 @@
 """Random histories: the SQLite store and the memory store never tell different stories."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -43,6 +45,8 @@ from stores.samples import (
     rolled_back,
     settled,
 )
+
+CAMPAIGN: Final = bool(os.environ.get("HORAE_CAMPAIGN"))
 
 ids = st.integers(1, 20)
 moments = st.integers(NOW - 3 * SECOND, NOW + 3 * SECOND)
@@ -299,6 +303,12 @@ class Histories(RuleBasedStateMachine):
 
 
 Histories.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=40, deadline=None, database=None
+    max_examples=400 if CAMPAIGN else 40,
+    stateful_step_count=40,
+    deadline=None,
+    database=None,
+    derandomize=not CAMPAIGN,  # the same histories each time; the campaign throws the dice
 )
-TestHistories = Histories.TestCase
+TestHistories = pytest.mark.timeout(1800)(Histories.TestCase)
+if CAMPAIGN:
+    TestHistories = pytest.mark.campaign(TestHistories)

@@ -438,6 +438,6 @@ def came_along(old: Store, new: Store) -> None:
 
 
 Moves.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=30, deadline=None, database=None
+    max_examples=25, stateful_step_count=30, deadline=None, database=None, derandomize=True
 )
 TestMoves = Moves.TestCase

@@ -65,8 +65,9 @@ class MemoryStore(MemoryTransfer, MemoryRetention, MemoryInstallations):
             gates = self._gates.of(self._data, lanes)
             ready = self._ready(gates.open_lanes()) if limit > 0 else []
             ids = self._gates.pick(self._data, gates, ready, now, limit)
-            claims = [self._take(self._data.events[one], host, lanes, now) for one in ids]
-            claims.sort(key=lambda claim: (claim.priority, claim.due, claim.event_id))
+            taken = [self._data.events[one] for one in ids]
+            taken.sort(key=lambda event: (event.new.priority, event.due or 0, event.id))
+            claims = [self._take(event, host, lanes, now) for event in taken]
             self._gates.enter(self._data, gates, host_id, claims)
             rest = [event.due for event in self._ready(gates.open_lanes()) if event.due is not None]
             return Claimed(claims, min(rest, default=None))
