@@ -11,10 +11,9 @@ from horae.plugins.leaks import links
 from horae.plugins.leaks.ownership import Ownership
 
 DEPTH: Final = 12
-MAX_LAYER: Final = 3000
-"""Objects; a wider layer means that the search has got lost in the application's own data."""
-FEW: Final = 16
-"""Up to so many at once are looked for in C; more in Python, which takes the same for any number"""
+MAX_LAYER: Final = 300
+"""Objects; a wider layer means that the search has got lost in the application's own data. Each of
+them is compared with every reference of the process."""
 
 
 class Search:
@@ -50,7 +49,9 @@ class Search:
     def _wider(self, layer: list[Any], survivors: list[Any]) -> list[Any]:
         """The objects that refer to those of ``layer`` and were not seen before."""
         ids = {id(one) for one in layer}
-        found = _referrers(layer, ids)
+        # Not by way of gc.get_objects and gc.get_referents: to ask everything there is for what it
+        # refers to, one by one, has crashed CPython 3.12.
+        found = gc.get_referrers(*layer)
         aside = {id(one) for one in (layer, survivors, found, self._nodes)}
         wider: list[Any] = []
         aside.add(id(wider))
@@ -112,9 +113,3 @@ class Search:
 
     def _is_own(self, value: Any) -> bool:
         return self._own.has(value) or self._own.globals_of(value)
-
-
-def _referrers(layer: list[Any], ids: set[int]) -> list[Any]:
-    if len(layer) <= FEW:
-        return gc.get_referrers(*layer)
-    return [one for one in gc.get_objects() if not ids.isdisjoint(map(id, gc.get_referents(one)))]
