@@ -17,6 +17,7 @@ from horae.settings import parse_sqlite_url
 from horae.stores._filters import EVENTS, RUNS, Source, conditions
 from horae.stores.sqlite import SqliteStore
 from horae_hookspecs import Page
+from stores.counting import steps
 from stores.samples import HOST, NOW, SECOND, a_host, an_event, claim
 
 ROWS: Final = 100_000
@@ -221,21 +222,6 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteStore]:
         yield store
 
 
-@contextmanager
-def steps(store: SqliteStore) -> Iterator[list[int]]:
-    """Counts the hundreds of virtual machine steps that the reading connection takes."""
-    counted = [0]
-
-    def count() -> int:
-        counted[0] += 1
-        return 0
-
-    assert store._reader.connection is not None
-    store._reader.connection.set_progress_handler(count, 100)
-    yield counted
-    store._reader.connection.set_progress_handler(None, 0)
-
-
 def first_page(
     store: SqliteStore, listing: str, filters: Filters, *, newest_first: bool
 ) -> Page[Any]:
@@ -251,7 +237,7 @@ def walk(store: SqliteStore, source: Source, filters: Filters) -> int:
         lanes.setdefault(lane.event_type, []).append(lane.id)
     condition, values = conditions(source, filters, lanes)
     assert store._reader.connection is not None
-    with steps(store) as counted:
+    with steps(store._reader) as counted:
         statement = f"SELECT count(*) FROM {source.table} NOT INDEXED WHERE {condition}"
         store._reader.connection.execute(statement, values).fetchone()
     return counted[0]
@@ -261,7 +247,7 @@ def costs(store: SqliteStore, listing: str, filters: Filters) -> int:
     """What the first page costs in the worse direction, in hundreds of steps."""
     found = []
     for newest_first in (False, True):
-        with steps(store) as counted:
+        with steps(store._reader) as counted:
             first_page(store, listing, filters, newest_first=newest_first)
         found.append(counted[0])
     return max(found)
@@ -304,7 +290,7 @@ def test_the_rarer_of_two_values_leads(full: SqliteStore, listing: str, filters:
 def test_a_page_behind_others_costs_what_the_first_does(full: SqliteStore) -> None:
     """The cursor is where the search begins."""
     for listing, filters in [("runs", {"origin": "bot"}), ("events", {"state": "pending"})]:
-        with steps(full) as counted:
+        with steps(full._reader) as counted:
             page = getattr(full, listing)(filters, LIMIT, ROWS - 1000)
         assert len(page) == LIMIT
         assert counted[0] <= FEW

@@ -6,7 +6,7 @@ Both are the same on every machine and under every load, which no clock is.
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from horae.stores._gates import MOST_LOOKED_AT
 from horae.stores._sqlite_listing import BLOCK
 from horae.stores.records import Claim, Provider, Stale
 from horae.stores.sqlite import SqliteStore
+from stores.counting import steps
 from stores.samples import HOST, NOW, SECOND, a_host, an_event, claim, providers, settled
 
 OTHERS = 20_000
@@ -31,21 +32,6 @@ def sqlite_store(tmp_path: Path) -> Iterator[SqliteStore]:
     store.join(a_host())
     yield store
     store.close()
-
-
-@contextmanager
-def steps(store: SqliteStore) -> Iterator[list[int]]:
-    """Counts the hundreds of virtual machine steps that the writing connection takes."""
-    counted = [0]
-
-    def count() -> int:
-        counted[0] += 1
-        return 0
-
-    assert store._writer.connection is not None
-    store._writer.connection.set_progress_handler(count, 100)
-    yield counted
-    store._writer.connection.set_progress_handler(None, 0)
 
 
 # -- plans
@@ -116,7 +102,7 @@ def claimed(store: SqliteStore, types: list[str]) -> tuple[int, list[Claim]]:
     lanes = providers(store, types)
     store._forget()  # as after a write of another process: the worst case
     claims: list[Claim] = []
-    with steps(store) as counted:
+    with steps(store._writer) as counted:
         for _ in range(5):
             found = store.claim(HOST, lanes, NOW, 20)
             assert found is not None
@@ -149,7 +135,7 @@ def test_an_idle_claim_costs_next_to_nothing(sqlite_store: SqliteStore) -> None:
     sqlite_store.add([an_event(due=NOW + SECOND, priority=n % 4) for n in range(OTHERS)])
     lanes = providers(sqlite_store)
     sqlite_store.claim(HOST, lanes, NOW, 20)
-    with steps(sqlite_store) as counted:
+    with steps(sqlite_store._writer) as counted:
         for _ in range(100):
             found = sqlite_store.claim(HOST, lanes, NOW, 20)
             assert found is not None
@@ -187,7 +173,7 @@ def turns_to_claim(store: SqliteStore, events: int) -> tuple[list[int], int]:
     """
     costs, found, first = [], 0, 0
     while found < events:
-        with steps(store) as counted:
+        with steps(store._writer) as counted:
             claimed = store.claim(HOST, gated(store), NOW, 4)
         assert claimed is not None
         assert claimed.next_due is not None
@@ -225,19 +211,19 @@ def test_a_gate_with_a_long_line_is_left_and_passed_at_the_cost_of_a_few_rows(
     store = sqlite_store
     crowd(store, OTHERS)
     turns_to_claim(store, 48)
-    with steps(store) as counted:
+    with steps(store._writer) as counted:
         store.rescue(HOST, "gone", NOW)
     assert counted[0] <= 300  # for the 49 runs that it had
     store.join(a_host())
     lanes = gated(store)
     for n in range(6):
-        with steps(store) as counted:
+        with steps(store._writer) as counted:
             claimed = store.claim(HOST, lanes, NOW, 1)
         assert claimed is not None
         assert counted[0] <= 20
         (one,) = claimed.claims
         assert one.resource == "pier"
-        with steps(store) as counted:
+        with steps(store._writer) as counted:
             store.settle([settled(one)])
         assert counted[0] <= 20
         lanes.pop(one.lane if n % 3 == 2 else 0, None)  # a type is unloaded now and then
@@ -252,7 +238,7 @@ def run_all(store: SqliteStore) -> None:
 def steps_to_prune(store: SqliteStore, stale: Stale) -> int:
     """The steps until all was looked at, with nothing to delete."""
     after: int | None = 0
-    with steps(store) as counted, store.transaction():  # else another connection would read
+    with steps(store._writer) as counted, store.transaction():  # else another connection would read
         while after is not None:
             pruned = store.prune(stale, after, 1000)
             assert (pruned.events, pruned.runs) == (0, 0)
@@ -275,10 +261,10 @@ def test_young_history_costs_retention_next_to_nothing(sqlite_store: SqliteStore
 
 def test_unload_touches_no_event(sqlite_store: SqliteStore) -> None:
     """Withdrawing a type costs the same with 20,000 pending events as with none."""
-    with steps(sqlite_store) as counted:
+    with steps(sqlite_store._writer) as counted:
         sqlite_store.withdraw(["tide.mark"], NOW)
     before = counted[0]
     sqlite_store.add([an_event() for _ in range(OTHERS)])
-    with steps(sqlite_store) as counted:
+    with steps(sqlite_store._writer) as counted:
         sqlite_store.withdraw(["tide.mark"], NOW)
     assert counted[0] <= before + 1
